@@ -1,0 +1,308 @@
+//! The lock status block.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use dlm::{Errno, LVB_LEN_MAX, Mode, StatusFlags};
+use parking_lot::Mutex;
+
+use crate::LockingProtocol;
+
+/// A lock status block: what the caller and the stack share about one lock.
+///
+/// Holds the status of the last completion, the lock value block, the connection it belongs to and
+/// the user's own state. A handle: clones are the same block. It names one lock at a time; when that
+/// lock is gone it can be used for another one, on the same connection.
+///
+/// ```
+/// use stackglue::Lksb;
+///
+/// let lksb = Lksb::new("whatever finds my object again");
+/// assert_eq!(lksb.state::<&str>(), Some(&"whatever finds my object again"));
+/// assert_eq!(lksb.mode(), None);
+/// ```
+#[derive(Clone)]
+pub struct Lksb(Arc<Block<dyn Any + Send + Sync>>);
+
+impl Lksb {
+    /// A block that no lock uses yet, with the user's own state hung off it.
+    pub fn new<S: Any + Send + Sync>(state: S) -> Lksb {
+        Lksb(Arc::new(Block {
+            connection: AtomicU32::new(0),
+            lock: AtomicU32::new(0),
+            status: AtomicI32::new(0),
+            flags: AtomicU8::new(0),
+            mode: AtomicU8::new(NO_MODE),
+            token: AtomicU64::new(0),
+            callbacks: Mutex::new(CallbackQueue::default()),
+            lvb: Mutex::new(None),
+            state,
+        }))
+    }
+
+    /// The user's own state, if it is an `S`.
+    #[inline]
+    pub fn state<S: Any>(&self) -> Option<&S> {
+        (&self.0.state as &dyn Any).downcast_ref()
+    }
+
+    /// The outcome of the last completion. `Err(EAGAIN)` means that a `NOQUEUE` call would have had
+    /// to wait, `Err(ECANCEL)` that a cancel won.
+    pub fn status(&self) -> Result<(), Errno> {
+        match Errno::from_number(self.0.status.load(Ordering::Acquire)) {
+            None => Ok(()),
+            Some(errno) => Err(errno),
+        }
+    }
+
+    /// The status flags of the last completion.
+    pub fn flags(&self) -> StatusFlags {
+        StatusFlags::from_bits_retain(self.0.flags.load(Ordering::Acquire))
+    }
+
+    /// The mode that the last completion left the lock in; `None` when it is not held.
+    pub fn mode(&self) -> Option<Mode> {
+        Mode::from_number(self.0.mode.load(Ordering::Acquire))
+    }
+
+    /// Whether the value block may be trusted: false when its last writer was lost.
+    ///
+    /// o2dlm zeroes a lost value and calls it valid, so a value needs a byte that is never 0 there.
+    pub fn lvb_valid(&self) -> bool {
+        !self.flags().contains(StatusFlags::VALNOTVALID)
+    }
+
+    /// A copy of the value block: zeros until something was read or written.
+    pub fn lvb(&self) -> [u8; LVB_LEN_MAX] {
+        self.0.lvb.lock().as_deref().copied().unwrap_or([0; LVB_LEN_MAX])
+    }
+
+    /// Puts `value` at the start of the value block and zeros behind it, for the next operation with
+    /// `VALBLK` that writes.
+    ///
+    /// # Errors
+    ///
+    /// `E2BIG` when it is longer than [`LVB_LEN_MAX`] bytes; the block is as it was.
+    pub fn set_lvb(&self, value: &[u8]) -> Result<(), Errno> {
+        if value.len() > LVB_LEN_MAX {
+            return Err(Errno::E2BIG);
+        }
+        let mut slot = self.0.lvb.lock();
+        let block = slot.get_or_insert_with(|| Box::new([0; LVB_LEN_MAX]));
+        block[..value.len()].copy_from_slice(value);
+        block[value.len()..].fill(0);
+        Ok(())
+    }
+
+    /// The fencing token of the last grant: grows with every grant on the resource, never repeats.
+    /// 0 where nothing was granted yet or the stack does not number its grants.
+    pub fn token(&self) -> u64 {
+        self.0.token.load(Ordering::Acquire)
+    }
+
+    /// Whether both handles are the same block.
+    pub fn is(&self, other: &Lksb) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// For stacks: what a plugin does with the block of a lock that it manages.
+impl Lksb {
+    /// The stack's id of the lock that uses this block; 0 when none does.
+    #[inline]
+    pub fn lock_id(&self) -> u32 {
+        self.0.lock.load(Ordering::Acquire)
+    }
+
+    /// Records the stack's id of the lock, or 0 when the lock has ended.
+    #[inline]
+    pub fn set_lock_id(&self, id: u32) {
+        self.0.lock.store(id, Ordering::Release);
+    }
+
+    /// Records the fencing token of a grant.
+    #[inline]
+    pub fn set_token(&self, token: u64) {
+        self.0.token.store(token, Ordering::Release);
+    }
+
+    /// Queues a callback behind those not yet delivered.
+    ///
+    /// Called under the stack's own lock, which is what puts the callbacks of one lock in order. When
+    /// it returns a [`Delivery`], the caller runs it after letting go of that lock; when it returns
+    /// `None`, the thread that is delivering now, or nobody (a superseded BAST), will deliver it.
+    #[inline]
+    #[must_use = "an undelivered callback blocks every later one of this lock"]
+    pub fn post(&self, callback: Callback) -> Option<Delivery> {
+        let mut queue = self.0.callbacks.lock();
+        if queue.delivering {
+            queue.push(callback);
+            return None;
+        }
+        queue.delivering = true;
+        Some(Delivery { lksb: self.clone(), callback })
+    }
+
+    /// Binds the block to a connection on first use. `false` when it belongs to another one.
+    #[inline]
+    pub(crate) fn bind(&self, connection: u32) -> bool {
+        let bound = &self.0.connection;
+        bound.load(Ordering::Relaxed) == connection
+            || match bound.compare_exchange(0, connection, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => true,
+                Err(other) => other == connection,
+            }
+    }
+
+    /// Whether the block belongs to that connection.
+    #[inline]
+    pub(crate) fn is_bound_to(&self, connection: u32) -> bool {
+        self.0.connection.load(Ordering::Relaxed) == connection
+    }
+
+    /// Makes what `callback` says visible, then calls the protocol.
+    fn deliver(&self, callback: Callback, protocol: &dyn LockingProtocol) {
+        match callback {
+            Callback::Lock { status, flags, mode } => {
+                self.record(status, flags, mode);
+                protocol.lock_ast(self);
+            }
+            Callback::Unlock { status, mode } => {
+                self.record(status, StatusFlags::empty(), mode);
+                // Dropped and cancelled are what was asked for: the glue's users see success
+                // (fs/ocfs2/stack_user.c: fsdlm_lock_ast_wrapper).
+                let result = match status {
+                    Some(Errno::EUNLOCK | Errno::ECANCEL) | None => Ok(()),
+                    Some(errno) => Err(errno),
+                };
+                protocol.unlock_ast(self, result);
+            }
+            Callback::Blocking { level } => {
+                if self.mode().is_some_and(|held| !held.is_compatible_with(level)) {
+                    protocol.blocking_ast(self, level);
+                }
+            }
+        }
+    }
+
+    fn record(&self, status: Option<Errno>, flags: StatusFlags, mode: Option<Mode>) {
+        self.0.status.store(status.map_or(0, Errno::number), Ordering::Release);
+        self.0.flags.store(flags.bits(), Ordering::Release);
+        self.0.mode.store(mode.map_or(NO_MODE, Mode::number), Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Lksb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lksb")
+            .field("lock", &self.lock_id())
+            .field("status", &self.status())
+            .field("flags", &self.flags())
+            .field("mode", &self.mode())
+            .field("token", &self.token())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One callback of one lock, as a stack posts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Callback {
+    /// A lock or convert call completed.
+    Lock {
+        /// `None` for granted, otherwise why not.
+        status: Option<Errno>,
+        /// Status flags of the completion.
+        flags: StatusFlags,
+        /// The mode held afterwards.
+        mode: Option<Mode>,
+    },
+    /// An unlock or cancel call completed.
+    Unlock {
+        /// `EUNLOCK`, `ECANCEL`, or why it failed.
+        status: Option<Errno>,
+        /// The mode held afterwards.
+        mode: Option<Mode>,
+    },
+    /// The lock is in the way of a request for this mode.
+    Blocking {
+        /// The mode asked for.
+        level: Mode,
+    },
+}
+
+/// The right, and the duty, to deliver the callbacks of one lock until none is left.
+#[must_use = "an undelivered callback blocks every later one of this lock"]
+#[derive(Debug)]
+pub struct Delivery {
+    lksb: Lksb,
+    callback: Callback,
+}
+
+impl Delivery {
+    /// Calls the protocol for the callback and for those that were queued behind it meanwhile.
+    ///
+    /// To be called with none of the stack's locks held.
+    #[inline]
+    pub fn run(self, protocol: &dyn LockingProtocol) {
+        let mut callback = self.callback;
+        loop {
+            self.lksb.deliver(callback, protocol);
+            match self.lksb.0.callbacks.lock().next() {
+                Some(next) => callback = next,
+                None => return,
+            }
+        }
+    }
+}
+
+struct Block<S: ?Sized> {
+    /// Id of the connection; 0 before first use.
+    connection: AtomicU32,
+    lock: AtomicU32,
+    status: AtomicI32,
+    flags: AtomicU8,
+    mode: AtomicU8,
+    token: AtomicU64,
+    callbacks: Mutex<CallbackQueue>,
+    lvb: Mutex<Option<Box<[u8; LVB_LEN_MAX]>>>,
+    state: S,
+}
+
+/// Callbacks that arose while another one of the same lock was being delivered.
+#[derive(Default)]
+struct CallbackQueue {
+    delivering: bool,
+    /// Boxed because almost no lock ever has one: a deque of its own would double the block.
+    #[expect(clippy::box_collection, reason = "32 bytes a lock otherwise")]
+    waiting: Option<Box<VecDeque<Callback>>>,
+}
+
+impl CallbackQueue {
+    /// Drops a BAST that an undelivered one directly before it makes needless
+    /// (`fs/dlm/ast.c: dlm_add_lkb_callback`).
+    fn push(&mut self, callback: Callback) {
+        let waiting = self.waiting.get_or_insert_default();
+        if let (Some(Callback::Blocking { level: earlier }), Callback::Blocking { level }) =
+            (waiting.back(), callback)
+            && (*earlier == level || (*earlier > level && *earlier > Mode::PR))
+        {
+            return;
+        }
+        waiting.push_back(callback);
+    }
+
+    fn next(&mut self) -> Option<Callback> {
+        let next = self.waiting.as_mut().and_then(|waiting| waiting.pop_front());
+        if next.is_none() {
+            self.waiting = None;
+            self.delivering = false;
+        }
+        next
+    }
+}
+
+/// Stands for "no mode" in the atomic.
+const NO_MODE: u8 = u8::MAX;
