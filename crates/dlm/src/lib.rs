@@ -7,17 +7,27 @@
 //!
 //! Both stacks use it: fs/dlm in full, o2dlm restricted to `NL`, `PR` and `EX`.
 
+mod arguments;
+mod blocking;
 mod errno;
 mod flags;
+mod grant;
+mod lock;
 mod lvb;
 mod mode;
 mod name;
+mod resource;
+mod value;
 
+pub use arguments::{check_convert, check_request, check_unlock};
 pub use errno::Errno;
 pub use flags::{LockFlags, StatusFlags};
+pub use lock::{Lock, LockKey, LockTable, Queue};
 pub use lvb::{LVB_LEN_MAX, LvbDirection, lvb_direction};
 pub use mode::{Mode, ParseModeError};
 pub use name::{NAME_LEN_MAX, NameError, ResourceName};
+pub use resource::{Effects, Request, Resource};
+pub use value::Lvb;
 
 /// A node number: 0 to 254 in o2cb, 1 to 2^31-1 in fs/dlm, 1 in a cluster of this host alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
