@@ -45,7 +45,7 @@ impl Resource {
         let Some(highest) = blocked.highest else { return };
         let mut next = self.granted.first();
         while let Some(key) = next {
-            next = LockList::after(locks, key);
+            next = self.granted.after(locks, key);
             let lock = &mut locks[key];
             let Some(held) = lock.granted else { continue };
             let in_the_way_of_cw = held == Mode::PR && blocked.concurrent_write;
@@ -75,7 +75,7 @@ fn notify<O>(
 ) {
     let mut next = list.first();
     while let Some(key) = next {
-        next = LockList::after(locks, key);
+        next = list.after(locks, key);
         let lock = &mut locks[key];
         let Some(held) = lock.granted.filter(|_| Some(key) != own) else { continue };
         // CW and PR exclude each other whatever their numbers say: compare with EX for those.

@@ -1,6 +1,5 @@
 //! Who is granted, and when: the order of the queues and conversion deadlocks.
 
-use crate::lock::LockList;
 use crate::resource::Decision;
 use crate::{Effects, Lock, LockFlags, LockKey, LockTable, Mode, Queue, Resource, StatusFlags};
 
@@ -20,18 +19,22 @@ impl Resource {
 
     /// Grants every queued lock that can be granted now, conversions before requests, then asks the
     /// holders in the way of the rest to give way (`fs/dlm/lock.c: grant_pending_locks`).
+    #[inline]
     pub(crate) fn grant_pending<O>(
         &mut self,
         locks: &mut LockTable<O>,
         effects: &mut impl Effects<O>,
     ) {
-        if self.converting.is_empty() && self.waiting.is_empty() {
-            return;
+        if !self.converting.is_empty() || !self.waiting.is_empty() {
+            self.grant_queued(locks, effects);
         }
+    }
+
+    fn grant_queued<O>(&mut self, locks: &mut LockTable<O>, effects: &mut impl Effects<O>) {
         let mut blocked = self.grant_converting(locks, effects);
         let mut next = self.waiting.first();
         while let Some(key) = next {
-            next = LockList::after(locks, key);
+            next = self.waiting.after(locks, key);
             match self.decide(locks, key, false) {
                 Decision::Grant => self.grant(locks, key, effects),
                 _ => blocked.add(locks[key].requested),
@@ -53,7 +56,7 @@ impl Resource {
             let mut demoted = false;
             let mut next = self.converting.first();
             while let Some(key) = next {
-                next = LockList::after(locks, key);
+                next = self.converting.after(locks, key);
                 match self.decide(locks, key, false) {
                     Decision::Grant => {
                         self.grant(locks, key, effects);
@@ -73,11 +76,23 @@ impl Resource {
 
     /// Whether `key` can have its requested mode, or else the alternate it allows
     /// (`fs/dlm/lock.c: can_be_granted`). May demote it, and may exchange its requested mode.
+    #[inline]
     fn decide<O>(&self, locks: &mut LockTable<O>, key: LockKey, now: bool) -> Decision {
         let Some(wanted) = locks[key].requested else { return Decision::Wait };
         if self.is_grantable(locks, key, wanted, now) {
             return Decision::Grant;
         }
+        self.decide_ungrantable(locks, key, wanted, now)
+    }
+
+    /// For a lock that cannot have what it wants: a deadlock, an alternate mode, or a wait.
+    fn decide_ungrantable<O>(
+        &self,
+        locks: &mut LockTable<O>,
+        key: LockKey,
+        wanted: Mode,
+        now: bool,
+    ) -> Decision {
         let lock = &locks[key];
         if lock.is_conversion()
             && !lock.flags.contains(LockFlags::NOQUEUE)
@@ -104,13 +119,15 @@ impl Resource {
 
     /// Whether `key` can be granted `wanted`: nobody excludes it and it is its turn
     /// (`fs/dlm/lock.c: _can_be_granted`). `now`: it was just asked for and is not queued.
+    #[inline]
     fn is_grantable<O>(&self, locks: &LockTable<O>, key: LockKey, wanted: Mode, now: bool) -> bool {
         let lock = &locks[key];
         if lock.flags.contains(LockFlags::EXPEDITE) {
             return true;
         }
-        let mut holders = self.granted.iter(locks).chain(self.converting.iter(locks));
-        if holders.any(|(other, holder)| other != key && holder.excludes(wanted)) {
+        let excludes =
+            |(other, holder): (LockKey, &Lock<O>)| other != key && holder.excludes(wanted);
+        if self.granted.iter(locks).any(excludes) || self.converting.iter(locks).any(excludes) {
             return false;
         }
         if now && lock.is_conversion() {

@@ -1,7 +1,8 @@
-//! One lock, and the table that all locks of a shard live in.
+//! One lock, and the table that all locks of a shard live in, with their value blocks.
 
 use slab::Slab;
 
+use crate::value::Value;
 use crate::{LockFlags, Mode, StatusFlags};
 
 /// A lock's place in its [`LockTable`]. Small numbers, used again after the lock has ended.
@@ -79,11 +80,13 @@ impl<O> Lock<O> {
 #[derive(Debug)]
 pub struct LockTable<O> {
     slots: Slab<Lock<O>>,
+    /// The value blocks of those resources that ever had one written or invalidated.
+    pub(crate) values: Slab<Value>,
 }
 
 impl<O> Default for LockTable<O> {
     fn default() -> Self {
-        LockTable { slots: Slab::new() }
+        LockTable { slots: Slab::new(), values: Slab::new() }
     }
 }
 
@@ -145,15 +148,14 @@ impl<O> std::ops::IndexMut<LockKey> for LockTable<O> {
     }
 }
 
-/// One queue of a resource: a list threaded through the lock table.
+/// One queue of a resource: a ring threaded through the lock table, known by its first lock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LockList {
     first: u32,
-    last: u32,
 }
 
 impl LockList {
-    pub(crate) const EMPTY: LockList = LockList { first: NONE, last: NONE };
+    pub(crate) const EMPTY: LockList = LockList { first: NONE };
 
     #[inline]
     pub(crate) fn is_empty(self) -> bool {
@@ -165,63 +167,55 @@ impl LockList {
         (self.first != NONE).then_some(LockKey(self.first))
     }
 
+    /// The lock behind `key`, if `key` is not the last.
+    #[inline]
+    pub(crate) fn after<O>(self, locks: &LockTable<O>, key: LockKey) -> Option<LockKey> {
+        let next = locks[key].next;
+        (next != self.first).then_some(LockKey(next))
+    }
+
     #[inline]
     pub(crate) fn push_front<O>(&mut self, locks: &mut LockTable<O>, key: LockKey) {
-        let old_first = std::mem::replace(&mut self.first, key.0);
-        locks[key].previous = NONE;
-        locks[key].next = old_first;
-        if old_first == NONE {
-            self.last = key.0;
-        } else {
-            locks[LockKey(old_first)].previous = key.0;
-        }
+        self.push_back(locks, key);
+        self.first = key.0;
     }
 
     #[inline]
     pub(crate) fn push_back<O>(&mut self, locks: &mut LockTable<O>, key: LockKey) {
-        let old_last = std::mem::replace(&mut self.last, key.0);
-        locks[key].next = NONE;
-        locks[key].previous = old_last;
-        if old_last == NONE {
+        if self.is_empty() {
+            (locks[key].previous, locks[key].next) = (key.0, key.0);
             self.first = key.0;
-        } else {
-            locks[LockKey(old_last)].next = key.0;
+            return;
         }
+        let last = std::mem::replace(&mut locks[LockKey(self.first)].previous, key.0);
+        locks[LockKey(last)].next = key.0;
+        (locks[key].previous, locks[key].next) = (last, self.first);
     }
 
     #[inline]
     pub(crate) fn unlink<O>(&mut self, locks: &mut LockTable<O>, key: LockKey) {
         let (previous, next) = (locks[key].previous, locks[key].next);
-        if previous == NONE {
+        if next == key.0 {
+            self.first = NONE;
+            return;
+        }
+        locks[LockKey(previous)].next = next;
+        locks[LockKey(next)].previous = previous;
+        if self.first == key.0 {
             self.first = next;
-        } else {
-            locks[LockKey(previous)].next = next;
-        }
-        if next == NONE {
-            self.last = previous;
-        } else {
-            locks[LockKey(next)].previous = previous;
         }
     }
 
-    /// Front to back. The one that follows is looked up only after the caller is done with this one.
+    /// Front to back.
     pub(crate) fn iter<O>(self, locks: &LockTable<O>) -> impl Iterator<Item = (LockKey, &Lock<O>)> {
-        let mut at = self.first;
+        let mut at = self.first();
         std::iter::from_fn(move || {
-            let key = (at != NONE).then_some(LockKey(at))?;
-            let lock = &locks[key];
-            at = lock.next;
-            Some((key, lock))
+            let key = at?;
+            at = self.after(locks, key);
+            Some((key, &locks[key]))
         })
-    }
-
-    /// The lock behind `key`, for walks that change the table.
-    #[inline]
-    pub(crate) fn after<O>(locks: &LockTable<O>, key: LockKey) -> Option<LockKey> {
-        let next = locks[key].next;
-        (next != NONE).then_some(LockKey(next))
     }
 }
 
-/// No lock: the end of a list.
+/// No lock, or no value block.
 pub(crate) const NONE: u32 = u32::MAX;

@@ -1,7 +1,7 @@
 //! One resource: its three queues, and the operations that a master performs on them.
 
 use crate::lock::{LockList, NONE};
-use crate::value::Value;
+use crate::value;
 use crate::{Errno, Lock, LockFlags, LockKey, LockTable, Lvb, Mode, Queue, StatusFlags};
 
 /// A resource as its master sees it: locks granted, converting and waiting, and the value block.
@@ -22,7 +22,8 @@ pub struct Resource {
     pub(crate) granted: LockList,
     pub(crate) converting: LockList,
     pub(crate) waiting: LockList,
-    pub(crate) value: Value,
+    /// Its place among the value blocks of the lock table; `NONE` while there is none.
+    pub(crate) value: u32,
 }
 
 /// What the operations on a resource do to locks: the boundary between the model and those who
@@ -40,7 +41,7 @@ pub trait Effects<O> {
     fn refused(&mut self, key: LockKey, lock: &Lock<O>, errno: Errno);
 
     /// The lock is gone: `EUNLOCK`, or without ever having been granted `EAGAIN` or `ECANCEL`.
-    fn ended(&mut self, key: LockKey, lock: Lock<O>, errno: Errno);
+    fn ended(&mut self, key: LockKey, lock: &Lock<O>, errno: Errno);
 
     /// The lock is in the way of one that wants `level`.
     fn blocking(&mut self, key: LockKey, lock: &Lock<O>, level: Mode);
@@ -55,7 +56,7 @@ impl Default for Resource {
             granted: LockList::EMPTY,
             converting: LockList::EMPTY,
             waiting: LockList::EMPTY,
-            value: Value::default(),
+            value: NONE,
         }
     }
 }
@@ -74,7 +75,7 @@ impl Resource {
             self.grant(locks, key, effects);
         } else if flags.contains(LockFlags::NOQUEUE) {
             let wanted = locks[key].requested;
-            effects.ended(key, locks.remove(key), Errno::EAGAIN);
+            self.end(locks, key, Errno::EAGAIN, effects);
             if flags.contains(LockFlags::NOQUEUEBAST) {
                 self.notify_all_blockers(locks, None, wanted, effects);
             }
@@ -145,10 +146,9 @@ impl Resource {
         effects: &mut impl Effects<O>,
     ) {
         self.dequeue(locks, key);
-        let mut lock = locks.remove(key);
-        lock.flags |= flags;
-        self.value.on_unlock(&lock, effects);
-        effects.ended(key, lock, Errno::EUNLOCK);
+        locks[key].flags |= flags;
+        value::on_unlock(self, locks, key, effects);
+        self.end(locks, key, Errno::EUNLOCK, effects);
         self.grant_pending(locks, effects);
     }
 
@@ -171,7 +171,7 @@ impl Resource {
             }
             Some(Queue::Waiting) => {
                 self.dequeue(locks, key);
-                effects.ended(key, locks.remove(key), Errno::ECANCEL);
+                self.end(locks, key, Errno::ECANCEL, effects);
             }
             Some(Queue::Granted) | None => return,
         }
@@ -185,18 +185,18 @@ impl Resource {
     }
 
     /// The value block, if one was ever written.
-    pub fn lvb(&self) -> Option<&Lvb> {
-        self.value.lvb()
+    pub fn lvb<'a, O>(&self, locks: &'a LockTable<O>) -> Option<&'a Lvb> {
+        locks.values.get(self.value as usize)?.lvb.as_ref()
     }
 
     /// Whether the value block may be trusted.
-    pub fn lvb_valid(&self) -> bool {
-        self.value.is_valid()
+    pub fn lvb_valid<O>(&self, locks: &LockTable<O>) -> bool {
+        locks.values.get(self.value as usize).is_none_or(|value| !value.invalid)
     }
 
     /// How often the value block was written, modulo 2^32 (`fs/dlm`: `res_lvbseq`).
-    pub fn lvb_sequence(&self) -> u32 {
-        self.value.sequence()
+    pub fn lvb_sequence<O>(&self, locks: &LockTable<O>) -> u32 {
+        locks.values.get(self.value as usize).map_or(0, |value| value.sequence)
     }
 
     /// The locks: granted, then converting, then waiting, each in queue order.
@@ -231,23 +231,45 @@ impl Resource {
     }
 
     /// Makes the requested mode the granted one, moves the value block, and tells the owner.
+    #[inline]
     pub(crate) fn grant<O>(
         &mut self,
         locks: &mut LockTable<O>,
         key: LockKey,
         effects: &mut impl Effects<O>,
     ) {
-        self.dequeue(locks, key);
-        let moved = self.value.on_grant(&mut locks[key], effects);
+        let moved = value::on_grant(self, locks, key, effects);
         let lock = &mut locks[key];
         lock.granted = lock.requested.take();
         lock.highest_blocked = Mode::NL;
-        self.enqueue(locks, key, Queue::Granted);
-        effects.granted(key, &locks[key], if moved { self.value.lvb() } else { None });
+        if lock.queue != Some(Queue::Granted) || self.granted.first() != Some(key) {
+            self.dequeue(locks, key);
+            self.enqueue(locks, key, Queue::Granted);
+        }
+        let lvb = if moved { self.lvb(locks) } else { None };
+        effects.granted(key, &locks[key], lvb);
+    }
+
+    /// Ends a lock that is on no queue. The value block goes with the last lock.
+    #[inline]
+    fn end<O>(
+        &mut self,
+        locks: &mut LockTable<O>,
+        key: LockKey,
+        errno: Errno,
+        effects: &mut impl Effects<O>,
+    ) {
+        effects.ended(key, &locks[key], errno);
+        locks.remove(key);
+        if self.value != NONE && self.is_unused() {
+            locks.values.remove(self.value as usize);
+            self.value = NONE;
+        }
     }
 
     /// Puts a lock that is on no queue on one. Granted locks go to the front, where Linux puts them:
     /// it is the order in which they are sent blocking callbacks.
+    #[inline]
     fn enqueue<O>(&mut self, locks: &mut LockTable<O>, key: LockKey, queue: Queue) {
         let lock = &mut locks[key];
         lock.queue = Some(queue);
@@ -261,12 +283,14 @@ impl Resource {
     }
 
     /// Takes a lock off its queue, if it is on one.
+    #[inline]
     fn dequeue<O>(&mut self, locks: &mut LockTable<O>, key: LockKey) {
         if let Some(queue) = locks[key].queue.take() {
             self.list_mut(queue).unlink(locks, key);
         }
     }
 
+    #[inline]
     fn list_mut(&mut self, queue: Queue) -> &mut LockList {
         match queue {
             Queue::Granted => &mut self.granted,

@@ -1,79 +1,92 @@
 //! The value block of a resource.
 
+use crate::lock::NONE;
 use crate::{
-    Effects, LVB_LEN_MAX, Lock, LockFlags, LvbDirection, Mode, StatusFlags, lvb_direction,
+    Effects, LVB_LEN_MAX, LockFlags, LockKey, LockTable, LvbDirection, Mode, Resource, StatusFlags,
+    lvb_direction,
 };
 
 /// The bytes of a lock value block. A lockspace with a shorter block leaves the rest zero.
 pub type Lvb = [u8; LVB_LEN_MAX];
 
-/// The value block of one resource: created on first write, gone with the last lock.
+/// The value block of one resource: created on first use, gone with the last lock.
 #[derive(Debug, Default)]
 pub(crate) struct Value {
-    lvb: Option<Box<Lvb>>,
-    sequence: u32,
+    /// `None` until it is written.
+    pub(crate) lvb: Option<Lvb>,
+    pub(crate) sequence: u32,
     /// The last writer was lost or said so. The bytes are kept.
-    invalid: bool,
+    pub(crate) invalid: bool,
 }
 
-impl Value {
-    pub(crate) fn lvb(&self) -> Option<&Lvb> {
-        self.lvb.as_deref()
+/// Moves the value block for a lock that is about to be granted its requested mode; true when the
+/// owner is to be given it (`fs/dlm/lock.c: set_lvb_lock`).
+#[inline]
+pub(crate) fn on_grant<O>(
+    resource: &mut Resource,
+    locks: &mut LockTable<O>,
+    key: LockKey,
+    effects: &mut impl Effects<O>,
+) -> bool {
+    let lock = &locks[key];
+    let Some(requested) = lock.requested else { return false };
+    let direction = lvb_direction(lock.granted, requested);
+    if direction == LvbDirection::Write {
+        hand_over(resource, locks, key, effects);
+        return false;
     }
+    if resource.value == NONE {
+        return false;
+    }
+    let reads = direction == LvbDirection::Read;
+    if reads && (!lock.flags.contains(LockFlags::VALBLK) || resource.lvb(locks).is_none()) {
+        return false;
+    }
+    // Also without VALBLK when the block moves nowhere: fs/dlm does so.
+    if !resource.lvb_valid(locks) {
+        locks[key].status_flags |= StatusFlags::VALNOTVALID;
+    }
+    reads
+}
 
-    pub(crate) fn is_valid(&self) -> bool {
-        !self.invalid
+/// Takes the value block of a writer that goes away (`fs/dlm/lock.c: set_lvb_unlock`).
+#[inline]
+pub(crate) fn on_unlock<O>(
+    resource: &mut Resource,
+    locks: &mut LockTable<O>,
+    key: LockKey,
+    effects: &mut impl Effects<O>,
+) {
+    if locks[key].granted.is_some_and(|granted| granted >= Mode::PW) {
+        hand_over(resource, locks, key, effects);
     }
+}
 
-    pub(crate) fn sequence(&self) -> u32 {
-        self.sequence
+/// What a writer does on its way down: invalidate, write, or nothing.
+#[inline]
+fn hand_over<O>(
+    resource: &mut Resource,
+    locks: &mut LockTable<O>,
+    key: LockKey,
+    effects: &mut impl Effects<O>,
+) {
+    let flags = locks[key].flags;
+    if flags.contains(LockFlags::IVVALBLK) {
+        value_of(resource, locks).invalid = true;
+    } else if flags.contains(LockFlags::VALBLK)
+        && let Some(lvb) = effects.value_of(&locks[key])
+    {
+        let value = value_of(resource, locks);
+        value.lvb = Some(lvb);
+        value.sequence = value.sequence.wrapping_add(1);
+        value.invalid = false;
     }
+}
 
-    /// Moves the value block for a lock that is about to be granted its requested mode; true when the
-    /// owner is to be given it (`fs/dlm/lock.c: set_lvb_lock`).
-    pub(crate) fn on_grant<O>(
-        &mut self,
-        lock: &mut Lock<O>,
-        effects: &mut impl Effects<O>,
-    ) -> bool {
-        let Some(requested) = lock.requested else { return false };
-        let reads = match lvb_direction(lock.granted, requested) {
-            LvbDirection::Read => {
-                if !lock.flags.contains(LockFlags::VALBLK) || self.lvb.is_none() {
-                    return false;
-                }
-                true
-            }
-            LvbDirection::Write => {
-                self.hand_over(lock, effects);
-                return false;
-            }
-            LvbDirection::Nothing => false,
-        };
-        // Also without VALBLK when the block moves nowhere: fs/dlm does so.
-        if self.invalid {
-            lock.status_flags |= StatusFlags::VALNOTVALID;
-        }
-        reads
+#[cold]
+fn value_of<'a, O>(resource: &mut Resource, locks: &'a mut LockTable<O>) -> &'a mut Value {
+    if resource.value == NONE {
+        resource.value = locks.values.insert(Value::default()) as u32;
     }
-
-    /// Takes the value block of a writer that goes away (`fs/dlm/lock.c: set_lvb_unlock`).
-    pub(crate) fn on_unlock<O>(&mut self, lock: &Lock<O>, effects: &mut impl Effects<O>) {
-        if lock.granted.is_some_and(|granted| granted >= Mode::PW) {
-            self.hand_over(lock, effects);
-        }
-    }
-
-    /// What a writer does on its way down: invalidate, write, or nothing.
-    fn hand_over<O>(&mut self, lock: &Lock<O>, effects: &mut impl Effects<O>) {
-        if lock.flags.contains(LockFlags::IVVALBLK) {
-            self.invalid = true;
-        } else if lock.flags.contains(LockFlags::VALBLK)
-            && let Some(lvb) = effects.value_of(lock)
-        {
-            **self.lvb.get_or_insert_with(|| Box::new([0; LVB_LEN_MAX])) = lvb;
-            self.sequence = self.sequence.wrapping_add(1);
-            self.invalid = false;
-        }
-    }
+    &mut locks.values[resource.value as usize]
 }

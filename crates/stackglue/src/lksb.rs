@@ -1,15 +1,15 @@
 //! The lock status block.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use dlm::{Errno, LVB_LEN_MAX, Mode, StatusFlags};
 use parking_lot::Mutex;
 
-use crate::LockingProtocol;
+use crate::callback::{CallbackQueue, Kind, NO_MODE};
+use crate::{Callback, LockingProtocol};
 
 /// A lock status block: what the caller and the stack share about one lock.
 ///
@@ -36,8 +36,9 @@ impl Lksb {
             status: AtomicI32::new(0),
             flags: AtomicU8::new(0),
             mode: AtomicU8::new(NO_MODE),
+            silenced: AtomicBool::new(false),
             token: AtomicU64::new(0),
-            callbacks: Mutex::new(CallbackQueue::default()),
+            callbacks: CallbackQueue::new(),
             lvb: Mutex::new(None),
             state,
         }))
@@ -117,7 +118,14 @@ impl Lksb {
         self.0.lock.load(Ordering::Acquire)
     }
 
-    /// Records the stack's id of the lock, or 0 when the lock has ended.
+    /// Takes a block that no lock uses for a new one, until [`set_lock_id`](Self::set_lock_id). `false`
+    /// when a lock uses it: of two threads that try, one gets it.
+    #[inline]
+    pub fn claim(&self) -> bool {
+        self.0.lock.compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Records the stack's id of the lock (not `u32::MAX`), or 0 when the lock has ended.
     #[inline]
     pub fn set_lock_id(&self, id: u32) {
         self.0.lock.store(id, Ordering::Release);
@@ -132,18 +140,29 @@ impl Lksb {
     /// Queues a callback behind those not yet delivered.
     ///
     /// Called under the stack's own lock, which is what puts the callbacks of one lock in order. When
-    /// it returns a [`Delivery`], the caller runs it after letting go of that lock; when it returns
-    /// `None`, the thread that is delivering now, or nobody (a superseded BAST), will deliver it.
+    /// it gives the callback back, the caller hands it to [`deliver`](Self::deliver) after letting go of
+    /// that lock; otherwise the thread that is delivering now will, or nobody (a superseded BAST).
     #[inline]
     #[must_use = "an undelivered callback blocks every later one of this lock"]
-    pub fn post(&self, callback: Callback) -> Option<Delivery> {
-        let mut queue = self.0.callbacks.lock();
-        if queue.delivering {
-            queue.push(callback);
-            return None;
+    pub fn post(&self, callback: Callback) -> Option<Callback> {
+        self.0.callbacks.post(callback)
+    }
+
+    /// Calls the protocol for a callback that [`post`](Self::post) gave back, and for those that are
+    /// queued behind it meanwhile. To be called with none of the stack's locks held.
+    #[inline]
+    pub fn deliver(&self, callback: Callback, protocol: &dyn LockingProtocol) {
+        let mut next = Some(callback);
+        while let Some(callback) = next {
+            self.call(callback, protocol);
+            next = self.0.callbacks.next();
         }
-        queue.delivering = true;
-        Some(Delivery { lksb: self.clone(), callback })
+    }
+
+    /// Drops the callbacks that were not delivered, and every later one: nobody is there to be called.
+    /// One that another thread is in at this moment still finishes.
+    pub fn silence(&self) {
+        self.0.silenced.store(true, Ordering::Release);
     }
 
     /// Binds the block to a connection on first use. `false` when it belongs to another one.
@@ -164,13 +183,17 @@ impl Lksb {
     }
 
     /// Makes what `callback` says visible, then calls the protocol.
-    fn deliver(&self, callback: Callback, protocol: &dyn LockingProtocol) {
-        match callback {
-            Callback::Lock { status, flags, mode } => {
+    #[inline]
+    fn call(&self, callback: Callback, protocol: &dyn LockingProtocol) {
+        if self.0.silenced.load(Ordering::Acquire) {
+            return;
+        }
+        match callback.kind() {
+            Kind::Lock { status, flags, mode } => {
                 self.record(status, flags, mode);
                 protocol.lock_ast(self);
             }
-            Callback::Unlock { status, mode } => {
+            Kind::Unlock { status, mode } => {
                 self.record(status, StatusFlags::empty(), mode);
                 // Dropped and cancelled are what was asked for: the glue's users see success
                 // (fs/ocfs2/stack_user.c: fsdlm_lock_ast_wrapper).
@@ -180,7 +203,7 @@ impl Lksb {
                 };
                 protocol.unlock_ast(self, result);
             }
-            Callback::Blocking { level } => {
+            Kind::Blocking { level } => {
                 if self.mode().is_some_and(|held| !held.is_compatible_with(level)) {
                     protocol.blocking_ast(self, level);
                 }
@@ -207,57 +230,6 @@ impl fmt::Debug for Lksb {
     }
 }
 
-/// One callback of one lock, as a stack posts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Callback {
-    /// A lock or convert call completed.
-    Lock {
-        /// `None` for granted, otherwise why not.
-        status: Option<Errno>,
-        /// Status flags of the completion.
-        flags: StatusFlags,
-        /// The mode held afterwards.
-        mode: Option<Mode>,
-    },
-    /// An unlock or cancel call completed.
-    Unlock {
-        /// `EUNLOCK`, `ECANCEL`, or why it failed.
-        status: Option<Errno>,
-        /// The mode held afterwards.
-        mode: Option<Mode>,
-    },
-    /// The lock is in the way of a request for this mode.
-    Blocking {
-        /// The mode asked for.
-        level: Mode,
-    },
-}
-
-/// The right, and the duty, to deliver the callbacks of one lock until none is left.
-#[must_use = "an undelivered callback blocks every later one of this lock"]
-#[derive(Debug)]
-pub struct Delivery {
-    lksb: Lksb,
-    callback: Callback,
-}
-
-impl Delivery {
-    /// Calls the protocol for the callback and for those that were queued behind it meanwhile.
-    ///
-    /// To be called with none of the stack's locks held.
-    #[inline]
-    pub fn run(self, protocol: &dyn LockingProtocol) {
-        let mut callback = self.callback;
-        loop {
-            self.lksb.deliver(callback, protocol);
-            match self.lksb.0.callbacks.lock().next() {
-                Some(next) => callback = next,
-                None => return,
-            }
-        }
-    }
-}
-
 struct Block<S: ?Sized> {
     /// Id of the connection; 0 before first use.
     connection: AtomicU32,
@@ -265,44 +237,12 @@ struct Block<S: ?Sized> {
     status: AtomicI32,
     flags: AtomicU8,
     mode: AtomicU8,
+    silenced: AtomicBool,
     token: AtomicU64,
-    callbacks: Mutex<CallbackQueue>,
+    callbacks: CallbackQueue,
     lvb: Mutex<Option<Box<[u8; LVB_LEN_MAX]>>>,
     state: S,
 }
 
-/// Callbacks that arose while another one of the same lock was being delivered.
-#[derive(Default)]
-struct CallbackQueue {
-    delivering: bool,
-    /// Boxed because almost no lock ever has one: a deque of its own would double the block.
-    #[expect(clippy::box_collection, reason = "32 bytes a lock otherwise")]
-    waiting: Option<Box<VecDeque<Callback>>>,
-}
-
-impl CallbackQueue {
-    /// Drops a BAST that an undelivered one directly before it makes needless
-    /// (`fs/dlm/ast.c: dlm_add_lkb_callback`).
-    fn push(&mut self, callback: Callback) {
-        let waiting = self.waiting.get_or_insert_default();
-        if let (Some(Callback::Blocking { level: earlier }), Callback::Blocking { level }) =
-            (waiting.back(), callback)
-            && (*earlier == level || (*earlier > level && *earlier > Mode::PR))
-        {
-            return;
-        }
-        waiting.push_back(callback);
-    }
-
-    fn next(&mut self) -> Option<Callback> {
-        let next = self.waiting.as_mut().and_then(|waiting| waiting.pop_front());
-        if next.is_none() {
-            self.waiting = None;
-            self.delivering = false;
-        }
-        next
-    }
-}
-
-/// Stands for "no mode" in the atomic.
-const NO_MODE: u8 = u8::MAX;
+/// Stands for "about to be used" in the lock id.
+const CLAIMED: u32 = u32::MAX;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dlm::{Errno, LockFlags, Mode, NodeNumber, ResourceName};
+use dlm::{Errno, LockFlags, Mode, NodeNumber, Queue, ResourceName};
 
 use crate::{Lksb, LockingProtocol, ProtocolVersion, RecoveryHandler};
 
@@ -183,17 +183,6 @@ pub struct LockView<'a> {
     pub orphan: bool,
     /// Ids of the locks on this resource that keep it waiting.
     pub waits_for: Vec<u32>,
-}
-
-/// The three queues of a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Queue {
-    /// Held.
-    Granted,
-    /// Held, and waits for another mode.
-    Converting,
-    /// Waits for its first grant.
-    Waiting,
 }
 
 /// A POSIX lock operation.

@@ -1,0 +1,96 @@
+//! A lockspace: shards by name hash, and lock ids that find them again.
+
+use std::hash::BuildHasher;
+
+use dlm::{LockKey, ResourceName};
+use foldhash::fast::FixedState;
+use parking_lot::Mutex;
+
+/// Shards of a lockspace. Enough that the threads of one host seldom meet in one.
+pub const SHARD_COUNT: usize = 1 << SHARD_BITS;
+
+const SHARD_BITS: u32 = 6;
+
+/// A lockspace: `T` once per shard, each under a mutex of its own.
+#[derive(Debug)]
+pub struct Lockspace<T> {
+    shards: Box<[Mutex<T>]>,
+    hasher: FixedState,
+}
+
+impl<T: Default> Lockspace<T> {
+    /// An empty lockspace. `seed` decides how names spread: a secret one keeps a process from choosing
+    /// names that all fall into one place; a known one repeats a run.
+    pub fn new(seed: u64) -> Lockspace<T> {
+        Lockspace {
+            shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
+            hasher: FixedState::with_seed(seed),
+        }
+    }
+}
+
+impl<T> Lockspace<T> {
+    /// The hash of a name, and the number of the shard that it belongs to.
+    #[inline]
+    pub fn locate(&self, name: ResourceName<'_>) -> (u32, usize) {
+        let hash = self.hasher.hash_one(name.as_bytes());
+        // Bits that the shard does not see: its own table spreads by the lower half.
+        (hash as u32, (hash >> 32) as usize % SHARD_COUNT)
+    }
+
+    /// A shard by its number, below [`SHARD_COUNT`].
+    #[inline]
+    pub fn shard(&self, number: usize) -> &Mutex<T> {
+        &self.shards[number]
+    }
+}
+
+/// A lock's id on this node: never 0 nor `u32::MAX`, and used again after the lock has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LockId {
+    /// The shard of its resource.
+    pub shard: usize,
+    /// Its place there.
+    pub key: LockKey,
+}
+
+impl LockId {
+    /// The id as 32 bits, as it would travel.
+    ///
+    /// # Panics
+    ///
+    /// When a shard has more than 2^26 - 2 locks.
+    #[inline]
+    pub fn to_number(self) -> u32 {
+        assert!(
+            self.key.0 < (1 << (u32::BITS - SHARD_BITS)) - 2,
+            "a shard is full: 2^26 - 2 locks"
+        );
+        ((self.key.0 + 1) << SHARD_BITS) | self.shard as u32
+    }
+
+    /// The id of a number, unless no lock can have it.
+    #[inline]
+    pub fn from_number(number: u32) -> Option<LockId> {
+        let key = LockKey((number >> SHARD_BITS).checked_sub(1)?);
+        Some(LockId { shard: number as usize % SHARD_COUNT, key })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_id_is_never_zero_and_finds_its_lock_again() {
+        for shard in 0..SHARD_COUNT {
+            for key in [0, 1, 2, 1000, (1 << 26) - 3].map(LockKey) {
+                let id = LockId { shard, key };
+                assert_ne!(id.to_number(), 0);
+                assert_eq!(LockId::from_number(id.to_number()), Some(id));
+            }
+        }
+        assert_eq!(LockId::from_number(0), None);
+        assert_eq!(LockId::from_number(SHARD_COUNT as u32 - 1), None);
+    }
+}

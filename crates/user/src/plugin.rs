@@ -1,0 +1,353 @@
+//! The `user` plugin: lockspaces served to the glue, and callbacks delivered on the caller's thread.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use dlm::{
+    Effects, Errno, Lock, LockFlags, LockKey, Lvb, Mode, NodeNumber, ResourceName, StatusFlags,
+};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use stackglue::{
+    Abandoned, Callback, ConnectRefused, ConnectRequest, Lksb, LockView, LockingProtocol, Plugin,
+    ProtocolVersion, ResourceView, StackConnection,
+};
+
+use crate::engine::{LockId, Lockspace, SHARD_COUNT, Shard};
+
+/// The node number of a host that is alone.
+pub const SOLO_NODE: NodeNumber = NodeNumber(1);
+
+/// What the stack needs to know from outside.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UserOptions {
+    /// Upper 24 bits of every fencing token. Must grow with every start of the stack on this host, or
+    /// tokens repeat: its keeper writes it to disk before it hands it over.
+    pub epoch: u32,
+}
+
+/// The `user` stack plugin (`fs/ocfs2/stack_user.c`).
+///
+/// Knows one label so far: `solo`, a lockspace of this host alone.
+#[derive(Debug)]
+pub struct UserPlugin {
+    options: UserOptions,
+    /// Groups connected now: a lockspace is created exclusively.
+    groups: Arc<Mutex<HashSet<String>>>,
+}
+
+impl UserPlugin {
+    /// Bits of a fencing token that count the grants of one epoch.
+    pub const TOKEN_SEQUENCE_BITS: u32 = 40;
+
+    /// The plugin, with no lockspace yet.
+    pub fn new(options: UserOptions) -> UserPlugin {
+        UserPlugin { options, groups: Arc::default() }
+    }
+}
+
+impl Plugin for UserPlugin {
+    fn name(&self) -> &'static str {
+        "user"
+    }
+
+    fn connect(
+        &self,
+        request: ConnectRequest<'_>,
+    ) -> Result<Box<dyn StackConnection>, ConnectRefused> {
+        if request.label != "solo" {
+            let label = request.label;
+            let reason = format!(
+                "stack `{label}`: this version has no membership for that label; use `solo`, this \
+                 host alone"
+            );
+            return Err(ConnectRefused { errno: Errno::ENOENT, reason });
+        }
+        if !self.groups.lock().insert(request.group.to_owned()) {
+            let group = request.group;
+            let reason = format!("group `{group}` is connected already: disconnect it first");
+            return Err(ConnectRefused { errno: Errno::EEXIST, reason });
+        }
+        Ok(Box::new(UserConnection {
+            group: request.group.to_owned(),
+            groups: Arc::clone(&self.groups),
+            version: request.protocol.max_version(),
+            protocol: request.protocol,
+            space: Lockspace::new(RandomState::new().hash_one(request.group)),
+            tokens_from: u64::from(self.options.epoch) << Self::TOKEN_SEQUENCE_BITS,
+        }))
+    }
+}
+
+/// One lockspace of this host alone.
+struct UserConnection {
+    group: String,
+    groups: Arc<Mutex<HashSet<String>>>,
+    version: ProtocolVersion,
+    protocol: Arc<dyn LockingProtocol>,
+    space: Lockspace<Numbered>,
+    tokens_from: u64,
+}
+
+/// A shard, and how many grants it has made: fencing tokens grow per resource, and a resource never
+/// leaves its shard.
+#[derive(Default)]
+struct Numbered {
+    shard: Shard<Lksb>,
+    grants: u64,
+}
+
+impl StackConnection for UserConnection {
+    fn version(&self) -> ProtocolVersion {
+        self.version
+    }
+
+    fn this_node(&self) -> Result<NodeNumber, Errno> {
+        Ok(SOLO_NODE)
+    }
+
+    fn lock(
+        &self,
+        mode: Mode,
+        lksb: &Lksb,
+        flags: LockFlags,
+        name: ResourceName<'_>,
+    ) -> Result<(), Errno> {
+        if flags.contains(LockFlags::CONVERT) {
+            return self.convert(mode, lksb, flags);
+        }
+        if !lksb.claim() {
+            return Err(Errno::EBUSY);
+        }
+        let (hash, number) = self.space.locate(name);
+        let submitted = self.in_shard(number, Some(lksb), |shard, completions| {
+            if flags.contains(LockFlags::ORPHAN) {
+                let key = shard.adopt(hash, name, mode, flags, lksb.clone())?;
+                completions.granted(key, &shard.locks()[key], None);
+                return Ok(());
+            }
+            shard.request(hash, name, mode, flags, lksb.clone(), completions)
+        });
+        if submitted.is_err() {
+            lksb.set_lock_id(0);
+        }
+        submitted
+    }
+
+    fn unlock(&self, lksb: &Lksb, flags: LockFlags) -> Result<(), Errno> {
+        self.on_lock(lksb, |shard, key, completions| shard.unlock(key, flags, completions))
+    }
+
+    fn abandon(&self, lksb: &Lksb) -> Result<Abandoned, Errno> {
+        lksb.silence();
+        self.on_lock(lksb, |shard, key, completions| {
+            let stays = shard.abandon(key, completions)?;
+            Ok(if stays { Abandoned::Orphaned } else { Abandoned::Dropped })
+        })
+    }
+
+    fn purge(&self, condemned: &dyn Fn(&Lksb) -> bool) -> Result<usize, Errno> {
+        let purge_shard = |number| {
+            self.in_shard(number, None, |shard, completions| shard.purge(condemned, completions))
+        };
+        Ok((0..SHARD_COUNT).map(purge_shard).sum())
+    }
+
+    fn visit_resources(&self, visitor: &mut dyn FnMut(ResourceView<'_>)) {
+        for number in 0..SHARD_COUNT {
+            let guard = self.space.shard(number).lock();
+            let locks = guard.shard.locks();
+            let id = |key| LockId { shard: number, key }.to_number();
+            for (name, resource) in guard.shard.resources() {
+                let view = |(key, lock): (LockKey, &'_ Lock<Lksb>)| LockView {
+                    id: id(key),
+                    node: SOLO_NODE,
+                    lksb: locks.get(key).map(|lock| &lock.owner),
+                    queue: lock.queue().expect("a lock on a resource is in one of its queues"),
+                    granted: lock.granted(),
+                    requested: lock.requested(),
+                    orphan: lock.orphan,
+                    waits_for: resource.blockers(locks, key).into_iter().map(id).collect(),
+                };
+                let views: Vec<LockView<'_>> = resource.locks(locks).map(view).collect();
+                visitor(ResourceView {
+                    name,
+                    master: SOLO_NODE,
+                    locks: &views,
+                    lvb: resource.lvb(locks).map(|lvb| &lvb[..]),
+                    lvb_valid: resource.lvb_valid(locks),
+                });
+            }
+        }
+    }
+
+    fn dump_lksb(&self, lksb: &Lksb) -> String {
+        let Some(LockId { shard: number, key }) = LockId::from_number(lksb.lock_id()) else {
+            return format!("{lksb:?} has no lock");
+        };
+        let guard = self.space.shard(number).lock();
+        match guard.shard.lock(key).filter(|lock| lock.owner.is(lksb)) {
+            Some(lock) => format!("{lock:?}"),
+            None => format!("{lksb:?} has no lock in group `{}`", self.group),
+        }
+    }
+
+    fn disconnect(&self) -> Result<(), Errno> {
+        for number in 0..SHARD_COUNT {
+            let Numbered { shard, .. } = std::mem::take(&mut *self.space.shard(number).lock());
+            for (_, lock) in shard.locks().iter() {
+                lock.owner.silence();
+                lock.owner.set_lock_id(0);
+            }
+        }
+        self.groups.lock().remove(&self.group);
+        Ok(())
+    }
+}
+
+impl UserConnection {
+    fn convert(&self, mode: Mode, lksb: &Lksb, flags: LockFlags) -> Result<(), Errno> {
+        self.on_lock(lksb, |shard, key, completions| shard.convert(key, mode, flags, completions))
+    }
+
+    /// Does something to the lock of a status block.
+    #[inline]
+    fn on_lock<T>(
+        &self,
+        lksb: &Lksb,
+        operation: impl FnOnce(&mut Shard<Lksb>, LockKey, &mut Completions<'_, '_>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let LockId { shard: number, key } =
+            LockId::from_number(lksb.lock_id()).ok_or(Errno::ENOENT)?;
+        self.in_shard(number, Some(lksb), |shard, completions| {
+            // The lock may have ended, and its place may be another's by now.
+            if !shard.lock(key).is_some_and(|lock| lock.owner.is(lksb)) {
+                return Err(Errno::ENOENT);
+            }
+            operation(shard, key, completions)
+        })
+    }
+
+    /// Does something under a shard's mutex, then lets go of it and delivers what follows: a callback
+    /// may lock and unlock.
+    #[inline]
+    fn in_shard<T>(
+        &self,
+        number: usize,
+        own: Option<&Lksb>,
+        operation: impl FnOnce(&mut Shard<Lksb>, &mut Completions<'_, '_>) -> T,
+    ) -> T {
+        let mut deliveries = Deliveries { own, own_callback: None, others: SmallVec::new() };
+        let mut guard = self.space.shard(number).lock();
+        let Numbered { shard, grants } = &mut *guard;
+        let result = operation(
+            shard,
+            &mut Completions {
+                deliveries: &mut deliveries,
+                tokens_from: self.tokens_from,
+                shard: number,
+                grants,
+            },
+        );
+        drop(guard);
+        deliveries.run(&*self.protocol);
+        result
+    }
+}
+
+/// Callbacks to deliver once the shard is let go of.
+struct Deliveries<'a> {
+    /// The status block that the operation is about; its callback needs no handle of its own.
+    own: Option<&'a Lksb>,
+    own_callback: Option<Callback>,
+    others: SmallVec<[(Lksb, Callback); 2]>,
+}
+
+impl Deliveries<'_> {
+    #[inline]
+    fn run(&mut self, protocol: &dyn LockingProtocol) {
+        if let (Some(own), Some(callback)) = (self.own, self.own_callback) {
+            own.deliver(callback, protocol);
+        }
+        if !self.others.is_empty() {
+            self.run_others(protocol);
+        }
+    }
+
+    #[cold]
+    fn run_others(&mut self, protocol: &dyn LockingProtocol) {
+        for (lksb, callback) in self.others.drain(..) {
+            lksb.deliver(callback, protocol);
+        }
+    }
+}
+
+/// Turns what an operation does to locks into callbacks of their status blocks.
+struct Completions<'own, 'call> {
+    deliveries: &'call mut Deliveries<'own>,
+    tokens_from: u64,
+    shard: usize,
+    grants: &'call mut u64,
+}
+
+impl Completions<'_, '_> {
+    #[inline]
+    fn post(&mut self, lksb: &Lksb, callback: Callback) {
+        let Some(callback) = lksb.post(callback) else { return };
+        if self.deliveries.own.is_some_and(|own| own.is(lksb)) {
+            self.deliveries.own_callback = Some(callback);
+        } else {
+            self.deliveries.others.push((lksb.clone(), callback));
+        }
+    }
+}
+
+impl Effects<Lksb> for Completions<'_, '_> {
+    #[inline]
+    fn granted(&mut self, key: LockKey, lock: &Lock<Lksb>, lvb: Option<&Lvb>) {
+        let lksb = &lock.owner;
+        lksb.set_lock_id(LockId { shard: self.shard, key }.to_number());
+        *self.grants += 1;
+        assert!(*self.grants >> UserPlugin::TOKEN_SEQUENCE_BITS == 0, "2^40 grants in one epoch");
+        lksb.set_token(self.tokens_from | *self.grants);
+        if let Some(lvb) = lvb {
+            lksb.set_lvb(lvb).expect("a value block has the length of a value block");
+        }
+        let (flags, mode) = (lock.status_flags(), lock.granted());
+        self.post(lksb, Callback::lock(None, flags, mode));
+    }
+
+    fn queued(&mut self, key: LockKey, lock: &Lock<Lksb>) {
+        lock.owner.set_lock_id(LockId { shard: self.shard, key }.to_number());
+    }
+
+    fn refused(&mut self, _key: LockKey, lock: &Lock<Lksb>, errno: Errno) {
+        self.post(&lock.owner, completion(errno, lock.status_flags(), lock.granted()));
+    }
+
+    #[inline]
+    fn ended(&mut self, _key: LockKey, lock: &Lock<Lksb>, errno: Errno) {
+        lock.owner.set_lock_id(0);
+        self.post(&lock.owner, completion(errno, lock.status_flags(), None));
+    }
+
+    fn blocking(&mut self, _key: LockKey, lock: &Lock<Lksb>, level: Mode) {
+        self.post(&lock.owner, Callback::blocking(level));
+    }
+
+    fn value_of(&mut self, lock: &Lock<Lksb>) -> Option<Lvb> {
+        Some(lock.owner.lvb())
+    }
+}
+
+/// The callback for an operation that ended in anything but a grant: `ECANCEL` and `EUNLOCK` answer an
+/// unlock call, everything else a lock call (`fs/ocfs2/stack_user.c: fsdlm_lock_ast_wrapper`).
+#[inline]
+fn completion(errno: Errno, flags: StatusFlags, mode: Option<Mode>) -> Callback {
+    let status = Some(errno);
+    match errno {
+        Errno::EUNLOCK | Errno::ECANCEL => Callback::unlock(status, mode),
+        _ => Callback::lock(status, flags, mode),
+    }
+}
