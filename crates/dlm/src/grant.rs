@@ -1,5 +1,6 @@
 //! Who is granted, and when: the order of the queues and conversion deadlocks.
 
+use crate::lock::LockList;
 use crate::resource::Decision;
 use crate::{Effects, Lock, LockFlags, LockKey, LockTable, Mode, Queue, Resource, StatusFlags};
 
@@ -125,9 +126,17 @@ impl Resource {
         if lock.flags.contains(LockFlags::EXPEDITE) {
             return true;
         }
-        let excludes =
-            |(other, holder): (LockKey, &Lock<O>)| other != key && holder.excludes(wanted);
-        if self.granted.iter(locks).any(excludes) || self.converting.iter(locks).any(excludes) {
+        let is_excluded_by = |holders: LockList| {
+            let mut next = holders.first();
+            while let Some(other) = next {
+                if other != key && locks[other].excludes(wanted) {
+                    return true;
+                }
+                next = holders.after(locks, other);
+            }
+            false
+        };
+        if is_excluded_by(self.granted) || is_excluded_by(self.converting) {
             return false;
         }
         if now && lock.is_conversion() {

@@ -20,26 +20,25 @@ pub enum LvbDirection {
 /// (`fs/dlm/lock.c: dlm_lvb_operations`).
 #[inline]
 pub const fn lvb_direction(from: Option<Mode>, to: Mode) -> LvbDirection {
-    use LvbDirection::{Nothing, Read, Write};
     match from {
-        None => Read,
-        Some(Mode::EX) => Write,
-        Some(Mode::PW) => {
-            if matches!(to, Mode::EX) {
-                Read
-            } else {
-                Write
-            }
-        }
-        Some(from) => {
-            if (to as u8) < (from as u8) {
-                Nothing
-            } else {
-                Read
-            }
-        }
+        None => LvbDirection::Read,
+        Some(from) => DIRECTIONS[from as usize][to as usize],
     }
 }
+
+/// By granted mode, then by requested mode.
+const DIRECTIONS: [[LvbDirection; 6]; 6] = {
+    use LvbDirection::{Nothing as N, Read as R, Write as W};
+    [
+        // NL CR CW PR PW EX
+        [R, R, R, R, R, R], // NL
+        [N, R, R, R, R, R], // CR
+        [N, N, R, R, R, R], // CW
+        [N, N, N, R, R, R], // PR
+        [W, W, W, W, W, R], // PW
+        [W, W, W, W, W, W], // EX
+    ]
+};
 
 #[cfg(test)]
 mod tests {

@@ -15,14 +15,6 @@ use parking_lot::Mutex;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Callback(NonZeroU64);
 
-/// A callback taken apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Lock { status: Option<Errno>, flags: StatusFlags, mode: Option<Mode> },
-    Unlock { status: Option<Errno>, mode: Option<Mode> },
-    Blocking { level: Mode },
-}
-
 impl Callback {
     /// A lock or convert call completed: with what status (`None` for granted), which status flags,
     /// and in which mode the lock is held afterwards.
@@ -44,17 +36,45 @@ impl Callback {
         Callback::pack(BLOCKING, None, StatusFlags::empty(), Some(level))
     }
 
+    /// Whether a lock or convert call completed.
     #[inline]
-    pub(crate) fn kind(self) -> Kind {
-        let word = self.0.get();
-        let status = Errno::from_number((word >> STATUS_SHIFT) as i32);
-        let flags = StatusFlags::from_bits_retain((word >> FLAGS_SHIFT) as u8);
-        let mode = Mode::from_number((word >> MODE_SHIFT) as u8);
-        match (word as u8, mode) {
-            (BLOCKING, Some(level)) => Kind::Blocking { level },
-            (UNLOCK, _) => Kind::Unlock { status, mode },
-            _ => Kind::Lock { status, flags, mode },
-        }
+    pub(crate) const fn is_lock(self) -> bool {
+        self.0.get() as u8 == LOCK
+    }
+
+    /// The mode that the lock is in the way of, for a blocking callback.
+    #[inline]
+    pub(crate) const fn blocking_level(self) -> Option<Mode> {
+        if self.0.get() as u8 == BLOCKING { self.mode() } else { None }
+    }
+
+    /// Why the call failed, or `EUNLOCK`, or `ECANCEL`; `None` for success.
+    #[inline]
+    pub(crate) const fn status(self) -> Option<Errno> {
+        Errno::from_number((self.0.get() >> STATUS_SHIFT) as i32)
+    }
+
+    /// The status flags of the completion.
+    #[inline]
+    pub(crate) const fn flags(self) -> StatusFlags {
+        StatusFlags::from_bits_retain((self.0.get() >> FLAGS_SHIFT) as u8)
+    }
+
+    /// The mode held afterwards, or the mode that is blocked.
+    #[inline]
+    pub(crate) const fn mode(self) -> Option<Mode> {
+        Mode::from_number((self.0.get() >> MODE_SHIFT) as u8)
+    }
+
+    #[inline]
+    pub(crate) const fn to_word(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The callback of a word that [`to_word`](Self::to_word) gave.
+    #[inline]
+    pub(crate) const fn from_word(word: u64) -> Callback {
+        Callback(NonZeroU64::new(word).expect("every callback has a kind"))
     }
 
     #[inline]
@@ -76,13 +96,23 @@ impl Callback {
             | (mode as u64) << MODE_SHIFT
             | (flags.bits() as u64) << FLAGS_SHIFT
             | status << STATUS_SHIFT;
-        Callback(NonZeroU64::new(word).expect("every kind has a bit"))
+        Callback::from_word(word)
     }
 }
 
 impl fmt::Debug for Callback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kind().fmt(f)
+        let kind = match self.0.get() as u8 {
+            LOCK => "lock",
+            UNLOCK => "unlock",
+            _ => "blocking",
+        };
+        f.debug_struct("Callback")
+            .field("kind", &kind)
+            .field("status", &self.status())
+            .field("flags", &self.flags())
+            .field("mode", &self.mode())
+            .finish()
     }
 }
 
@@ -167,10 +197,8 @@ impl CallbackQueue {
 /// Whether an undelivered BAST makes the one directly behind it needless
 /// (`fs/dlm/ast.c: dlm_add_lkb_callback`).
 fn makes_needless(earlier: Callback, later: Callback) -> bool {
-    match (earlier.kind(), later.kind()) {
-        (Kind::Blocking { level: earlier }, Kind::Blocking { level: later }) => {
-            earlier == later || (earlier > later && earlier > Mode::PR)
-        }
+    match (earlier.blocking_level(), later.blocking_level()) {
+        (Some(earlier), Some(later)) => earlier == later || (earlier > later && earlier > Mode::PR),
         _ => false,
     }
 }
@@ -199,13 +227,16 @@ mod tests {
         for (mode, bits) in modes.flat_map(|mode| [0, 1, 7, 255].map(|bits| (mode, bits))) {
             let flags = StatusFlags::from_bits_retain(bits);
             for status in [None, Some(Errno::EAGAIN), Some(Errno::EUNLOCK)] {
-                let lock = Callback::lock(status, flags, mode).kind();
-                assert_eq!(lock, Kind::Lock { status, flags, mode });
-                assert_eq!(Callback::unlock(status, mode).kind(), Kind::Unlock { status, mode });
+                let lock = Callback::lock(status, flags, mode);
+                assert!(lock.is_lock() && lock.blocking_level().is_none());
+                assert_eq!((lock.status(), lock.flags(), lock.mode()), (status, flags, mode));
+                let unlock = Callback::unlock(status, mode);
+                assert!(!unlock.is_lock() && unlock.blocking_level().is_none());
+                assert_eq!((unlock.status(), unlock.mode()), (status, mode));
             }
         }
         for level in Mode::ALL {
-            assert_eq!(Callback::blocking(level).kind(), Kind::Blocking { level });
+            assert_eq!(Callback::blocking(level).blocking_level(), Some(level));
         }
     }
 

@@ -3,12 +3,12 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use dlm::{Errno, LVB_LEN_MAX, Mode, StatusFlags};
 use parking_lot::Mutex;
 
-use crate::callback::{CallbackQueue, Kind, NO_MODE};
+use crate::callback::CallbackQueue;
 use crate::{Callback, LockingProtocol};
 
 /// A lock status block: what the caller and the stack share about one lock.
@@ -33,9 +33,7 @@ impl Lksb {
         Lksb(Arc::new(Block {
             connection: AtomicU32::new(0),
             lock: AtomicU32::new(0),
-            status: AtomicI32::new(0),
-            flags: AtomicU8::new(0),
-            mode: AtomicU8::new(NO_MODE),
+            completion: AtomicU64::new(Callback::lock(None, StatusFlags::empty(), None).to_word()),
             silenced: AtomicBool::new(false),
             token: AtomicU64::new(0),
             callbacks: CallbackQueue::new(),
@@ -53,7 +51,7 @@ impl Lksb {
     /// The outcome of the last completion. `Err(EAGAIN)` means that a `NOQUEUE` call would have had
     /// to wait, `Err(ECANCEL)` that a cancel won.
     pub fn status(&self) -> Result<(), Errno> {
-        match Errno::from_number(self.0.status.load(Ordering::Acquire)) {
+        match self.completion().status() {
             None => Ok(()),
             Some(errno) => Err(errno),
         }
@@ -61,12 +59,12 @@ impl Lksb {
 
     /// The status flags of the last completion.
     pub fn flags(&self) -> StatusFlags {
-        StatusFlags::from_bits_retain(self.0.flags.load(Ordering::Acquire))
+        self.completion().flags()
     }
 
     /// The mode that the last completion left the lock in; `None` when it is not held.
     pub fn mode(&self) -> Option<Mode> {
-        Mode::from_number(self.0.mode.load(Ordering::Acquire))
+        self.completion().mode()
     }
 
     /// Whether the value block may be trusted: false when its last writer was lost.
@@ -188,33 +186,32 @@ impl Lksb {
         if self.0.silenced.load(Ordering::Acquire) {
             return;
         }
-        match callback.kind() {
-            Kind::Lock { status, flags, mode } => {
-                self.record(status, flags, mode);
-                protocol.lock_ast(self);
+        if let Some(level) = callback.blocking_level() {
+            if self.mode().is_some_and(|held| !held.is_compatible_with(level)) {
+                protocol.blocking_ast(self, level);
             }
-            Kind::Unlock { status, mode } => {
-                self.record(status, StatusFlags::empty(), mode);
-                // Dropped and cancelled are what was asked for: the glue's users see success
-                // (fs/ocfs2/stack_user.c: fsdlm_lock_ast_wrapper).
-                let result = match status {
+            return;
+        }
+        self.0.completion.store(callback.to_word(), Ordering::Release);
+        if callback.is_lock() {
+            protocol.lock_ast(self);
+        } else {
+            // Dropped and cancelled are what was asked for: the glue's users see success
+            // (fs/ocfs2/stack_user.c: fsdlm_lock_ast_wrapper).
+            protocol.unlock_ast(
+                self,
+                match callback.status() {
                     Some(Errno::EUNLOCK | Errno::ECANCEL) | None => Ok(()),
                     Some(errno) => Err(errno),
-                };
-                protocol.unlock_ast(self, result);
-            }
-            Kind::Blocking { level } => {
-                if self.mode().is_some_and(|held| !held.is_compatible_with(level)) {
-                    protocol.blocking_ast(self, level);
-                }
-            }
+                },
+            );
         }
     }
 
-    fn record(&self, status: Option<Errno>, flags: StatusFlags, mode: Option<Mode>) {
-        self.0.status.store(status.map_or(0, Errno::number), Ordering::Release);
-        self.0.flags.store(flags.bits(), Ordering::Release);
-        self.0.mode.store(mode.map_or(NO_MODE, Mode::number), Ordering::Release);
+    /// The completion delivered last.
+    #[inline]
+    fn completion(&self) -> Callback {
+        Callback::from_word(self.0.completion.load(Ordering::Acquire))
     }
 }
 
@@ -234,9 +231,8 @@ struct Block<S: ?Sized> {
     /// Id of the connection; 0 before first use.
     connection: AtomicU32,
     lock: AtomicU32,
-    status: AtomicI32,
-    flags: AtomicU8,
-    mode: AtomicU8,
+    /// The completion delivered last, as its word.
+    completion: AtomicU64,
     silenced: AtomicBool,
     token: AtomicU64,
     callbacks: CallbackQueue,

@@ -8,7 +8,6 @@ use dlm::{
     Effects, Errno, Lock, LockFlags, LockKey, Lvb, Mode, NodeNumber, ResourceName, StatusFlags,
 };
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use stackglue::{
     Abandoned, Callback, ConnectRefused, ConnectRequest, Lksb, LockView, LockingProtocol, Plugin,
     ProtocolVersion, ResourceView, StackConnection,
@@ -123,7 +122,8 @@ impl StackConnection for UserConnection {
         let (hash, number) = self.space.locate(name);
         let submitted = self.in_shard(number, Some(lksb), |shard, completions| {
             if flags.contains(LockFlags::ORPHAN) {
-                let key = shard.adopt(hash, name, mode, flags, lksb.clone())?;
+                let (key, former) = shard.adopt(hash, name, mode, flags, lksb.clone())?;
+                former.set_lock_id(0);
                 completions.granted(key, &shard.locks()[key], None);
                 return Ok(());
             }
@@ -238,7 +238,7 @@ impl UserConnection {
         own: Option<&Lksb>,
         operation: impl FnOnce(&mut Shard<Lksb>, &mut Completions<'_, '_>) -> T,
     ) -> T {
-        let mut deliveries = Deliveries { own, own_callback: None, others: SmallVec::new() };
+        let mut deliveries = Deliveries { own, own_callback: None, others: Vec::new() };
         let mut guard = self.space.shard(number).lock();
         let Numbered { shard, grants } = &mut *guard;
         let result = operation(
@@ -261,7 +261,8 @@ struct Deliveries<'a> {
     /// The status block that the operation is about; its callback needs no handle of its own.
     own: Option<&'a Lksb>,
     own_callback: Option<Callback>,
-    others: SmallVec<[(Lksb, Callback); 2]>,
+    /// Locks of others that the operation granted or found in the way.
+    others: Vec<(Lksb, Callback)>,
 }
 
 impl Deliveries<'_> {
@@ -277,7 +278,7 @@ impl Deliveries<'_> {
 
     #[cold]
     fn run_others(&mut self, protocol: &dyn LockingProtocol) {
-        for (lksb, callback) in self.others.drain(..) {
+        for (lksb, callback) in std::mem::take(&mut self.others) {
             lksb.deliver(callback, protocol);
         }
     }

@@ -31,13 +31,14 @@ impl Setup {
     }
 }
 
-/// What a request with `NOQUEUE` says. An unlock whose outcome nobody waits for may still be on its
-/// way, so a refusal counts only when it lasts.
+/// A lock that nobody is in the way of, or soon nobody: an unlock whose outcome nobody waited for may
+/// still be on its way.
 #[track_caller]
 pub(super) fn comes_free(client: &LockClient, mode: Mode) -> HeldLock {
     client.lock("r", mode).wait_timeout(PATIENCE).expect("the resource comes free")
 }
 
+/// What a request with `NOQUEUE` says.
 pub(super) fn attempt(client: &LockClient, mode: Mode) -> Result<HeldLock, Errno> {
     client.lock("r", mode).flags(LockFlags::NOQUEUE).wait().map_err(|error| error.errno())
 }

@@ -29,22 +29,34 @@ impl Wake for Unparker {
     }
 }
 
-/// Runs a future to its end, polling it only when it was woken.
+impl Unparker {
+    fn of_this_thread() -> Arc<Unparker> {
+        Arc::new(Unparker { thread: thread::current(), wakes: AtomicUsize::new(0) })
+    }
+
+    /// Blocks until there was a wake since the last time.
+    #[track_caller]
+    fn wait(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.wakes.swap(0, Ordering::Acquire) == 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "the future was not woken");
+            thread::park_timeout(left);
+        }
+    }
+}
+
+/// Runs a future to its end, polling it again only after a wake.
 #[track_caller]
 fn run<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let unparker = Arc::new(Unparker { thread: thread::current(), wakes: AtomicUsize::new(1) });
+    let unparker = Unparker::of_this_thread();
     let waker = Waker::from(unparker.clone());
-    let deadline = Instant::now() + PATIENCE;
     loop {
-        if unparker.wakes.swap(0, Ordering::Acquire) > 0
-            && let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker))
-        {
-            return output;
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => unparker.wait(),
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "the future was not woken in time");
-        thread::park_timeout(left);
     }
 }
 
@@ -71,6 +83,19 @@ pub fn a_future_ends_with_the_grant(setup: &Setup) {
     assert_eq!(held.mode(), Some(PR));
     run(held.unlock().wait_async()).expect("held");
     is_free(&client);
+}
+
+pub fn the_outcome_wakes_the_future(setup: &Setup) {
+    let client = setup.client();
+    let holder = client.lock("r", EX).wait().expect("free");
+    let unparker = Unparker::of_this_thread();
+    let waker = Waker::from(unparker.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(client.lock("r", EX).wait_async());
+    assert!(future.as_mut().poll(&mut context).is_pending());
+    holder.unlock().wait().expect("held");
+    unparker.wait();
+    assert!(matches!(future.as_mut().poll(&mut context), Poll::Ready(Ok(_))));
 }
 
 pub fn a_refusal_comes_out_of_the_future(setup: &Setup) {
@@ -130,7 +155,10 @@ pub fn dropping_a_conversion_future_takes_the_conversion_back(setup: &Setup) {
         let mut future = pin!(held.convert(EX).wait_async());
         poll_pending(future.as_mut());
     }
+    // A conversion that still waited would hold back a new request.
+    let new = client.lock("r", PR).wait_timeout(PATIENCE).expect("nothing waits");
     assert_eq!(held.mode(), Some(PR));
+    new.unlock().wait().expect("held");
     other.unlock().wait().expect("held");
     // The lock is usable at once, whether or not the cancel has been answered yet.
     held.convert(NL).wait().expect("down");

@@ -214,7 +214,8 @@ impl<'g> Resource<'g> {
     }
 
     /// Two round trips to the resource: whatever its master owes to earlier operations has come when
-    /// this returns. Two, because o2dlm delivers the ASTs of a batch ahead of its BASTs.
+    /// this returns. Two, because o2dlm delivers the ASTs of a batch ahead of its BASTs. A null lock
+    /// gets past everything: with `EXPEDITE` in fs/dlm, always in o2dlm, which drops that flag.
     #[track_caller]
     fn settle(&self) {
         for _ in 0..2 {

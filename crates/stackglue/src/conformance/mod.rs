@@ -187,6 +187,7 @@ macro_rules! conformance_suite {
             ;
             futures:
                 a_future_ends_with_the_grant,
+                the_outcome_wakes_the_future,
                 a_refusal_comes_out_of_the_future,
                 a_lock_future_that_was_never_polled_does_nothing,
                 dropping_a_lock_future_takes_the_request_back,

@@ -136,7 +136,7 @@ impl<O> Shard<O> {
         Ok(false)
     }
 
-    /// Gives the orphan of that name and mode to a new owner. Returns its key
+    /// Gives the orphan of that name and mode to a new owner. Returns its key and its former owner
     /// (`fs/dlm/lock.c: dlm_user_adopt_orphan`).
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl<O> Shard<O> {
         mode: Mode,
         flags: LockFlags,
         owner: O,
-    ) -> Result<LockKey, Errno> {
+    ) -> Result<(LockKey, O), Errno> {
         let place = self.find(hash, name).ok_or(Errno::ENOENT)?;
         let resource = &self.residents[place as usize].resource;
         let mut error = Errno::ENOENT;
@@ -163,10 +163,10 @@ impl<O> Shard<O> {
         }
         let key = found.ok_or(error)?;
         let lock = &mut self.locks[key];
-        lock.owner = owner;
+        let former = std::mem::replace(&mut lock.owner, owner);
         lock.flags = flags;
         lock.orphan = false;
-        Ok(key)
+        Ok((key, former))
     }
 
     /// Drops the orphans for whose last owner `condemned` is true; returns how many
