@@ -126,17 +126,7 @@ impl Resource {
         if lock.flags.contains(LockFlags::EXPEDITE) {
             return true;
         }
-        let is_excluded_by = |holders: LockList| {
-            let mut next = holders.first();
-            while let Some(other) = next {
-                if other != key && locks[other].excludes(wanted) {
-                    return true;
-                }
-                next = holders.after(locks, other);
-            }
-            false
-        };
-        if is_excluded_by(self.granted) || is_excluded_by(self.converting) {
+        if self.is_excluded(locks, key, wanted) {
             return false;
         }
         if now && lock.is_conversion() {
@@ -153,6 +143,22 @@ impl Resource {
             Some(Queue::Waiting) => self.converting.is_empty() && self.waiting.first() == Some(key),
             _ => false,
         }
+    }
+
+    /// Whether a lock other than `key` holds a mode that excludes `wanted`.
+    #[inline]
+    pub(crate) fn is_excluded<O>(&self, locks: &LockTable<O>, key: LockKey, wanted: Mode) -> bool {
+        let by_one_of = |holders: LockList| {
+            let mut next = holders.first();
+            while let Some(other) = next {
+                if other != key && locks[other].excludes(wanted) {
+                    return true;
+                }
+                next = holders.after(locks, other);
+            }
+            false
+        };
+        by_one_of(self.granted) || by_one_of(self.converting)
     }
 
     /// Whether granting the conversions in order can never come to this one: it holds what an earlier

@@ -69,9 +69,12 @@ impl Resource {
         request: Request<O>,
         effects: &mut impl Effects<O>,
     ) {
-        let flags = request.flags;
+        let (mode, flags) = (request.mode, request.flags);
         let key = locks.insert(request.into_lock());
-        if self.decide_now(locks, key).is_grantable() {
+        // With nobody in line, who does not exclude it is all there is to decide.
+        let no_line = self.converting.is_empty() && self.waiting.is_empty();
+        let at_once = no_line && !self.is_excluded(locks, key, mode);
+        if at_once || self.decide_now(locks, key).is_grantable() {
             self.grant(locks, key, effects);
         } else if flags.contains(LockFlags::NOQUEUE) {
             let wanted = locks[key].requested;
@@ -105,6 +108,10 @@ impl Resource {
         lock.flags = flags;
         lock.status_flags = StatusFlags::empty();
 
+        // Alone on the resource there is nothing to decide, and nobody to tell.
+        if lock.next == key.0 && self.converting.is_empty() && self.waiting.is_empty() {
+            return self.grant(locks, key, effects);
+        }
         let mut decision = self.decide_now(locks, key);
         if decision == Decision::Demoted {
             self.grant_converting(locks, effects);

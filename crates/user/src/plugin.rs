@@ -8,6 +8,7 @@ use dlm::{
     Effects, Errno, Lock, LockFlags, LockKey, Lvb, Mode, NodeNumber, ResourceName, StatusFlags,
 };
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use stackglue::{
     Abandoned, Callback, ConnectRefused, ConnectRequest, Lksb, LockView, LockingProtocol, Plugin,
     ProtocolVersion, ResourceView, StackConnection,
@@ -238,7 +239,7 @@ impl UserConnection {
         own: Option<&Lksb>,
         operation: impl FnOnce(&mut Shard<Lksb>, &mut Completions<'_, '_>) -> T,
     ) -> T {
-        let mut deliveries = Deliveries { own, own_callback: None, others: Vec::new() };
+        let mut deliveries = Deliveries { own, own_callback: None, others: None };
         let mut guard = self.space.shard(number).lock();
         let Numbered { shard, grants } = &mut *guard;
         let result = operation(
@@ -256,13 +257,17 @@ impl UserConnection {
     }
 }
 
+/// Callbacks with the status blocks they are for.
+type Posted = SmallVec<[(Lksb, Callback); 2]>;
+
 /// Callbacks to deliver once the shard is let go of.
 struct Deliveries<'a> {
     /// The status block that the operation is about; its callback needs no handle of its own.
     own: Option<&'a Lksb>,
     own_callback: Option<Callback>,
     /// Locks of others that the operation granted or found in the way.
-    others: Vec<(Lksb, Callback)>,
+    /// Boxed: most operations concern nobody else.
+    others: Option<Box<Posted>>,
 }
 
 impl Deliveries<'_> {
@@ -271,15 +276,10 @@ impl Deliveries<'_> {
         if let (Some(own), Some(callback)) = (self.own, self.own_callback) {
             own.deliver(callback, protocol);
         }
-        if !self.others.is_empty() {
-            self.run_others(protocol);
-        }
-    }
-
-    #[cold]
-    fn run_others(&mut self, protocol: &dyn LockingProtocol) {
-        for (lksb, callback) in std::mem::take(&mut self.others) {
-            lksb.deliver(callback, protocol);
+        if let Some(others) = self.others.take() {
+            for (lksb, callback) in *others {
+                lksb.deliver(callback, protocol);
+            }
         }
     }
 }
@@ -299,7 +299,8 @@ impl Completions<'_, '_> {
         if self.deliveries.own.is_some_and(|own| own.is(lksb)) {
             self.deliveries.own_callback = Some(callback);
         } else {
-            self.deliveries.others.push((lksb.clone(), callback));
+            let others = self.deliveries.others.get_or_insert_default();
+            others.push((lksb.clone(), callback));
         }
     }
 }

@@ -65,7 +65,9 @@ impl<O> Shard<O> {
         let resource = &mut self.residents[place as usize].resource;
         let request = Request { owner, resource: place, mode, flags };
         resource.request(&mut self.locks, request, effects);
-        self.forget_if_unused(place);
+        if flags.contains(LockFlags::NOQUEUE) {
+            self.forget_if_unused(place);
+        }
         Ok(())
     }
 
