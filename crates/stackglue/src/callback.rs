@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 
 use dlm::{Errno, Mode, StatusFlags};
-use parking_lot::Mutex;
+
+use crate::sync::{AtomicU8, Mutex};
 
 /// One callback of one lock, as a stack posts it.
 ///
@@ -130,7 +131,7 @@ pub(crate) struct CallbackQueue {
 }
 
 impl CallbackQueue {
-    pub(crate) const fn new() -> CallbackQueue {
+    pub(crate) fn new() -> CallbackQueue {
         CallbackQueue { state: AtomicU8::new(IDLE), waiting: Mutex::new(None) }
     }
 
@@ -217,7 +218,10 @@ const IDLE: u8 = 0;
 const DELIVERING: u8 = 1;
 const QUEUED: u8 = 2;
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod model;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -60,6 +60,7 @@ mod lock_error;
 mod protocol;
 mod request;
 mod stack;
+mod sync;
 mod waiter;
 
 pub use attributes::{Attribute, HB_CTL_PATH_LEN_MAX};
