@@ -147,6 +147,18 @@ impl Connection {
         }
     }
 
+    /// Shows the resource of that name, if it is known to this node; see
+    /// [`visit_resources`](Self::visit_resources).
+    pub fn visit_resource(
+        &self,
+        name: ResourceName<'_>,
+        visitor: &mut dyn FnMut(ResourceView<'_>),
+    ) {
+        if self.core.usable().is_ok() {
+            self.core.stack.visit_resource(name, visitor);
+        }
+    }
+
     /// Leaves the group. Blocks until no callback of this connection can come any more. All locks
     /// should have been dropped before.
     ///

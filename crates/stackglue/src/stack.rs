@@ -119,6 +119,15 @@ pub trait StackConnection: Send + Sync {
     /// resources it is being shown: it should copy what it needs and return.
     fn visit_resources(&self, visitor: &mut dyn FnMut(ResourceView<'_>));
 
+    /// Shows the resource of that name, if it is known to this node.
+    fn visit_resource(&self, name: ResourceName<'_>, visitor: &mut dyn FnMut(ResourceView<'_>)) {
+        self.visit_resources(&mut |resource| {
+            if resource.name == name {
+                visitor(resource);
+            }
+        });
+    }
+
     /// One line about the lock of this block for a person who debugs.
     fn dump_lksb(&self, lksb: &Lksb) -> String;
 

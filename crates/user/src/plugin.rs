@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dlm::{
-    Effects, Errno, Lock, LockFlags, LockKey, Lvb, Mode, NodeNumber, ResourceName, StatusFlags,
+    Effects, Errno, Lock, LockFlags, LockKey, Lvb, Mode, NodeNumber, Resource, ResourceName,
+    StatusFlags,
 };
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -35,6 +37,8 @@ pub struct UserPlugin {
     options: UserOptions,
     /// Groups connected now: a lockspace is created exclusively.
     groups: Arc<Mutex<HashSet<String>>>,
+    /// The highest grant number of the lockspaces that were left: one joined again goes on behind it.
+    grants_before: Arc<AtomicU64>,
 }
 
 impl UserPlugin {
@@ -43,7 +47,7 @@ impl UserPlugin {
 
     /// The plugin, with no lockspace yet.
     pub fn new(options: UserOptions) -> UserPlugin {
-        UserPlugin { options, groups: Arc::default() }
+        UserPlugin { options, groups: Arc::default(), grants_before: Arc::default() }
     }
 }
 
@@ -74,7 +78,11 @@ impl Plugin for UserPlugin {
             groups: Arc::clone(&self.groups),
             version: request.protocol.max_version(),
             protocol: request.protocol,
-            space: Lockspace::new(RandomState::new().hash_one(request.group)),
+            space: Lockspace::new(RandomState::new().hash_one(request.group), || Numbered {
+                shard: Shard::default(),
+                grants: self.grants_before.load(Ordering::Relaxed),
+            }),
+            grants_before: Arc::clone(&self.grants_before),
             tokens_from: u64::from(self.options.epoch) << Self::TOKEN_SEQUENCE_BITS,
         }))
     }
@@ -87,12 +95,12 @@ struct UserConnection {
     version: ProtocolVersion,
     protocol: Arc<dyn LockingProtocol>,
     space: Lockspace<Numbered>,
+    grants_before: Arc<AtomicU64>,
     tokens_from: u64,
 }
 
 /// A shard, and how many grants it has made: fencing tokens grow per resource, and a resource never
 /// leaves its shard.
-#[derive(Default)]
 struct Numbered {
     shard: Shard<Lksb>,
     grants: u64,
@@ -158,28 +166,17 @@ impl StackConnection for UserConnection {
     fn visit_resources(&self, visitor: &mut dyn FnMut(ResourceView<'_>)) {
         for number in 0..SHARD_COUNT {
             let guard = self.space.shard(number).lock();
-            let locks = guard.shard.locks();
-            let id = |key| LockId { shard: number, key }.to_number();
             for (name, resource) in guard.shard.resources() {
-                let view = |(key, lock): (LockKey, &'_ Lock<Lksb>)| LockView {
-                    id: id(key),
-                    node: SOLO_NODE,
-                    lksb: locks.get(key).map(|lock| &lock.owner),
-                    queue: lock.queue().expect("a lock on a resource is in one of its queues"),
-                    granted: lock.granted(),
-                    requested: lock.requested(),
-                    orphan: lock.orphan,
-                    waits_for: resource.blockers(locks, key).into_iter().map(id).collect(),
-                };
-                let views: Vec<LockView<'_>> = resource.locks(locks).map(view).collect();
-                visitor(ResourceView {
-                    name,
-                    master: SOLO_NODE,
-                    locks: &views,
-                    lvb: resource.lvb(locks).map(|lvb| &lvb[..]),
-                    lvb_valid: resource.lvb_valid(locks),
-                });
+                show(&guard.shard, number, name, resource, visitor);
             }
+        }
+    }
+
+    fn visit_resource(&self, name: ResourceName<'_>, visitor: &mut dyn FnMut(ResourceView<'_>)) {
+        let (hash, number) = self.space.locate(name);
+        let guard = self.space.shard(number).lock();
+        if let Some(resource) = guard.shard.resource(hash, name) {
+            show(&guard.shard, number, name, resource, visitor);
         }
     }
 
@@ -196,7 +193,9 @@ impl StackConnection for UserConnection {
 
     fn disconnect(&self) -> Result<(), Errno> {
         for number in 0..SHARD_COUNT {
-            let Numbered { shard, .. } = std::mem::take(&mut *self.space.shard(number).lock());
+            let mut guard = self.space.shard(number).lock();
+            self.grants_before.fetch_max(guard.grants, Ordering::Relaxed);
+            let shard = std::mem::take(&mut guard.shard);
             for (_, lock) in shard.locks().iter() {
                 lock.owner.silence();
                 lock.owner.set_lock_id(0);
@@ -341,6 +340,38 @@ impl Effects<Lksb> for Completions<'_, '_> {
     fn value_of(&mut self, lock: &Lock<Lksb>) -> Option<Lvb> {
         Some(lock.owner.lvb())
     }
+}
+
+/// Shows one resource of a shard to a visitor.
+fn show(
+    shard: &Shard<Lksb>,
+    number: usize,
+    name: ResourceName<'_>,
+    resource: &Resource,
+    visitor: &mut dyn FnMut(ResourceView<'_>),
+) {
+    let table = shard.locks();
+    let id = |key| LockId { shard: number, key }.to_number();
+    let mut views = Vec::new();
+    for (key, lock) in resource.locks(table) {
+        views.push(LockView {
+            id: id(key),
+            node: SOLO_NODE,
+            lksb: Some(&lock.owner),
+            queue: lock.queue().expect("a lock on a resource is in one of its queues"),
+            granted: lock.granted(),
+            requested: lock.requested(),
+            orphan: lock.orphan,
+            waits_for: resource.blockers(table, key).into_iter().map(id).collect(),
+        });
+    }
+    visitor(ResourceView {
+        name,
+        master: SOLO_NODE,
+        locks: &views,
+        lvb: resource.lvb(table).map(|lvb| &lvb[..]),
+        lvb_valid: resource.lvb_valid(table),
+    });
 }
 
 /// The callback for an operation that ended in anything but a grant: `ECANCEL` and `EUNLOCK` answer an

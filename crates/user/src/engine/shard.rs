@@ -197,6 +197,11 @@ impl<O> Shard<O> {
         &self.locks
     }
 
+    /// The resource of that name, whose hash is given.
+    pub fn resource(&self, hash: u32, name: ResourceName<'_>) -> Option<&Resource> {
+        self.find(hash, name).map(|place| &self.residents[place as usize].resource)
+    }
+
     /// All resources of the shard with their names, in no particular order.
     pub fn resources(&self) -> impl Iterator<Item = (ResourceName<'_>, &Resource)> {
         let long_names = &self.long_names;

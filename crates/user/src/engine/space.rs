@@ -18,18 +18,16 @@ pub struct Lockspace<T> {
     hasher: FixedState,
 }
 
-impl<T: Default> Lockspace<T> {
-    /// An empty lockspace. `seed` decides how names spread: a secret one keeps a process from choosing
+impl<T> Lockspace<T> {
+    /// A lockspace of what `new_shard` makes. `seed` decides how names spread: a secret one keeps a process from choosing
     /// names that all fall into one place; a known one repeats a run.
-    pub fn new(seed: u64) -> Lockspace<T> {
+    pub fn new(seed: u64, new_shard: impl Fn() -> T) -> Lockspace<T> {
         Lockspace {
-            shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
+            shards: (0..SHARD_COUNT).map(|_| Mutex::new(new_shard())).collect(),
             hasher: FixedState::with_seed(seed),
         }
     }
-}
 
-impl<T> Lockspace<T> {
     /// The hash of a name, and the number of the shard that it belongs to.
     #[inline]
     pub fn locate(&self, name: ResourceName<'_>) -> (u32, usize) {
