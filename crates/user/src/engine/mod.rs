@@ -9,4 +9,4 @@ mod shard;
 mod space;
 
 pub use shard::Shard;
-pub use space::{LockId, Lockspace, SHARD_COUNT};
+pub use space::{LockId, Lockspace, SHARD_COUNT, SHARD_LOCKS_MAX};

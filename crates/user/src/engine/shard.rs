@@ -7,6 +7,7 @@ use dlm::{
 use hashbrown::HashTable;
 use slab::Slab;
 
+use super::SHARD_LOCKS_MAX;
 use super::name::{LongNames, StoredName};
 
 /// The resources whose names hash to one shard, and all locks on them.
@@ -49,7 +50,8 @@ impl<O> Shard<O> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for flags that mean nothing in a request; nothing was done.
+    /// `EINVAL` for flags that mean nothing in a request; `ENOMEM` when the shard has
+    /// [`SHARD_LOCKS_MAX`] locks. Nothing was done.
     #[inline]
     pub fn request(
         &mut self,
@@ -61,6 +63,9 @@ impl<O> Shard<O> {
         effects: &mut impl Effects<O>,
     ) -> Result<(), Errno> {
         check_request(mode, flags)?;
+        if self.locks.len() >= SHARD_LOCKS_MAX {
+            return Err(Errno::ENOMEM);
+        }
         let place = self.find(hash, name).unwrap_or_else(|| self.create(hash, name));
         let resource = &mut self.residents[place as usize].resource;
         let request = Request { owner, resource: place, mode, flags };
