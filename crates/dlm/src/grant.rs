@@ -31,6 +31,7 @@ impl Resource {
         }
     }
 
+    #[inline(never)]
     fn grant_queued<O>(&mut self, locks: &mut LockTable<O>, effects: &mut impl Effects<O>) {
         let mut blocked = self.grant_converting(locks, effects);
         let mut next = self.waiting.first();

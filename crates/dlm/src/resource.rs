@@ -63,18 +63,33 @@ impl Default for Resource {
 
 impl Resource {
     /// A new lock: granted, queued, or with `NOQUEUE` ended with `EAGAIN`.
+    #[inline]
     pub fn request<O>(
         &mut self,
         locks: &mut LockTable<O>,
         request: Request<O>,
         effects: &mut impl Effects<O>,
     ) {
-        let (mode, flags) = (request.mode, request.flags);
+        let mode = request.mode;
         let key = locks.insert(request.into_lock());
-        // With nobody in line, who does not exclude it is all there is to decide.
+        // With nobody in line, whether a holder excludes it is all there is to decide.
         let no_line = self.converting.is_empty() && self.waiting.is_empty();
-        let at_once = no_line && !self.is_excluded(locks, key, mode);
-        if at_once || self.decide_now(locks, key).is_grantable() {
+        if no_line && !self.is_excluded(locks, key, mode) {
+            self.grant(locks, key, effects);
+        } else {
+            self.request_contended(locks, key, effects);
+        }
+    }
+
+    #[inline(never)]
+    fn request_contended<O>(
+        &mut self,
+        locks: &mut LockTable<O>,
+        key: LockKey,
+        effects: &mut impl Effects<O>,
+    ) {
+        let flags = locks[key].flags;
+        if self.decide_now(locks, key).is_grantable() {
             self.grant(locks, key, effects);
         } else if flags.contains(LockFlags::NOQUEUE) {
             let wanted = locks[key].requested;
@@ -94,6 +109,7 @@ impl Resource {
     /// # Panics
     ///
     /// If the lock is not in this resource's grant queue.
+    #[inline]
     pub fn convert<O>(
         &mut self,
         locks: &mut LockTable<O>,
@@ -103,15 +119,27 @@ impl Resource {
         effects: &mut impl Effects<O>,
     ) {
         let lock = &mut locks[key];
-        assert_eq!(lock.queue, Some(Queue::Granted), "conversion of a lock that is not granted");
+        assert!(lock.queue == Some(Queue::Granted), "conversion of a lock that is not granted");
         lock.requested = Some(mode);
         lock.flags = flags;
         lock.status_flags = StatusFlags::empty();
 
         // Alone on the resource there is nothing to decide, and nobody to tell.
         if lock.next == key.0 && self.converting.is_empty() && self.waiting.is_empty() {
-            return self.grant(locks, key, effects);
+            self.grant(locks, key, effects);
+        } else {
+            self.convert_contended(locks, key, effects);
         }
+    }
+
+    #[inline(never)]
+    fn convert_contended<O>(
+        &mut self,
+        locks: &mut LockTable<O>,
+        key: LockKey,
+        effects: &mut impl Effects<O>,
+    ) {
+        let flags = locks[key].flags;
         let mut decision = self.decide_now(locks, key);
         if decision == Decision::Demoted {
             self.grant_converting(locks, effects);
@@ -145,6 +173,7 @@ impl Resource {
     /// Drops a lock from whatever queue it is on; a request or conversion that waited never completes
     /// by itself. The flags of the call count beside those of the lock's latest operation: either may
     /// carry `VALBLK` or `IVVALBLK`.
+    #[inline]
     pub fn unlock<O>(
         &mut self,
         locks: &mut LockTable<O>,

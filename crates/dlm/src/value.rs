@@ -71,6 +71,19 @@ fn hand_over<O>(
     effects: &mut impl Effects<O>,
 ) {
     let flags = locks[key].flags;
+    if flags.intersects(LockFlags::IVVALBLK | LockFlags::VALBLK) {
+        change(resource, locks, key, flags, effects);
+    }
+}
+
+#[inline(never)]
+fn change<O>(
+    resource: &mut Resource,
+    locks: &mut LockTable<O>,
+    key: LockKey,
+    flags: LockFlags,
+    effects: &mut impl Effects<O>,
+) {
     if flags.contains(LockFlags::IVVALBLK) {
         value_of(resource, locks).invalid = true;
     } else if flags.contains(LockFlags::VALBLK)

@@ -127,17 +127,14 @@ impl StackConnection for UserConnection {
         if flags.contains(LockFlags::CONVERT) {
             return self.convert(mode, lksb, flags);
         }
+        if flags.contains(LockFlags::ORPHAN) {
+            return self.adopt(mode, lksb, flags, name);
+        }
         if !lksb.claim() {
             return Err(Errno::EBUSY);
         }
         let (hash, number) = self.space.locate(name);
         let submitted = self.in_shard(number, Some(lksb), |shard, completions| {
-            if flags.contains(LockFlags::ORPHAN) {
-                let (key, former) = shard.adopt(hash, name, mode, flags, lksb.clone())?;
-                former.set_lock_id(0);
-                completions.granted(key, &shard.locks()[key], None);
-                return Ok(());
-            }
             shard.request(hash, name, mode, flags, lksb.clone(), completions)
         });
         if submitted.is_err() {
@@ -209,8 +206,32 @@ impl StackConnection for UserConnection {
 }
 
 impl UserConnection {
+    #[inline(never)]
     fn convert(&self, mode: Mode, lksb: &Lksb, flags: LockFlags) -> Result<(), Errno> {
         self.on_lock(lksb, |shard, key, completions| shard.convert(key, mode, flags, completions))
+    }
+
+    fn adopt(
+        &self,
+        mode: Mode,
+        lksb: &Lksb,
+        flags: LockFlags,
+        name: ResourceName<'_>,
+    ) -> Result<(), Errno> {
+        if !lksb.claim() {
+            return Err(Errno::EBUSY);
+        }
+        let (hash, number) = self.space.locate(name);
+        let adopted = self.in_shard(number, Some(lksb), |shard, completions| {
+            let (key, former) = shard.adopt(hash, name, mode, flags, lksb.clone())?;
+            former.set_lock_id(0);
+            completions.granted(key, &shard.locks()[key], None);
+            Ok(())
+        });
+        if adopted.is_err() {
+            lksb.set_lock_id(0);
+        }
+        adopted
     }
 
     /// Does something to the lock of a status block.
