@@ -1,2 +1,86 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: the one tool a person runs in this repository.
+
+mod counts;
+mod dist;
+mod links;
+mod readme;
+mod report;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Builds, checks and measures stackglue.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check everything; the last line says `N passed, N failed`
+    ///
+    /// Runs tidy, fmt, clippy, docs, tests, doc tests, the README's command and cargo-deny, all of
+    /// them even when one fails. Changes nothing. Missing tools are installed where that is possible.
+    Test,
+    /// Mend what a program can mend: cargo fmt, clippy --fix
+    Fix,
+    /// Measure, in a release build, against references taken in the same run
+    Bench {
+        /// Which set of rows
+        #[arg(value_enum, default_value_t = Suite::Local)]
+        suite: Suite,
+        /// Print one JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Replay clusters from a seed (arrives with o2cb)
+    Sim,
+    /// Run beside real kernels (arrives with o2cb)
+    Lab,
+    /// A cluster to look at (arrives with o2cb)
+    Demo,
+    /// Write man pages and shell completions to target/dist
+    #[command(visible_alias = "man")]
+    Dist,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Suite {
+    /// One host: the embedded stack and the daemon's socket
+    Local,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().task {
+        Task::Test => test::run(),
+        Task::Fix => fix(),
+        Task::Bench { suite: Suite::Local, json } => bench("local", json),
+        Task::Sim | Task::Lab | Task::Demo => {
+            eprintln!("arrives with o2cb");
+            ExitCode::from(2)
+        }
+        Task::Dist => dist::run(),
+    }
+}
+
+fn fix() -> ExitCode {
+    let clippy = ["clippy", "--fix", "--allow-dirty", "--allow-staged", "--workspace"];
+    let mended = shell::cargo(clippy).args(["--all-targets", "--all-features"]).succeeds()
+        & shell::cargo(["fmt", "--all"]).succeeds();
+    if mended { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn bench(suite: &str, json: bool) -> ExitCode {
+    let mut run = shell::cargo(["run", "--quiet", "--release", "--locked"]);
+    run = run.args(["--package", "stackglue-bench", "--", suite]);
+    if json {
+        run = run.args(["--json"]);
+    }
+    if run.succeeds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! stackglue: run a command under a lock, and see who holds what.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stackglue_cli::main()
+}

@@ -1,0 +1,108 @@
+//! stackglue: the command people type.
+//!
+//! [`arguments`] says what can be typed. `stackglue lock` goes through [`lock`] (what was asked),
+//! [`acquire`] (waiting), [`held`] (the command runs) and [`child`] (how it is started so that it never
+//! outlives the lock); [`mutex_helper`] is the same for Samba's CTDB. [`locks`], [`status`], [`stack`],
+//! [`value`] and [`revoke`] ask the daemon and print. [`exit`] has every exit status, [`pages`] writes
+//! the man pages and completions.
+
+mod acquire;
+mod arguments;
+mod child;
+mod descendants;
+mod exit;
+mod held;
+mod lock;
+mod locks;
+mod mutex_helper;
+mod name;
+mod pages;
+mod print;
+mod revoke;
+mod session;
+mod signals;
+mod stack;
+mod status;
+mod table;
+mod value;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::arguments::{Arguments, Command};
+use crate::exit::{Failure, USAGE};
+
+/// Runs the command that the arguments of this process ask for, and returns its exit status.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Every command under a lock starts through this: before anything that takes time.
+    if arguments.get(1).is_some_and(|first| first == child::STARTER) {
+        return child::become_command(&arguments[2..]).report();
+    }
+    match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => run(arguments.command).unwrap_or_else(Failure::report),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    let status = match command {
+        Command::Lock(arguments) => lock::run(&arguments)?,
+        Command::Locks(arguments) => locks::run(&arguments)?,
+        Command::Status(arguments) => status::run(&arguments)?,
+        Command::Stack(arguments) => stack::run(&arguments)?,
+        Command::Value(arguments) => value::run(&arguments)?,
+        Command::Revoke(arguments) => revoke::run(&arguments)?,
+        Command::Daemon(options) => return Ok(session::be_the_daemon(&options)),
+        Command::Generate(arguments) => pages::write(&arguments.directory)?,
+    };
+    Ok(ExitCode::from(status))
+}
+
+/// What was typed cannot be: in one sentence. Help and version are no mistake.
+fn refuse(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            print::tolerate_a_closed_pipe(error.print());
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            print::tolerate_a_closed_pipe(error.print());
+            ExitCode::from(USAGE)
+        }
+        _ => Failure::new(USAGE, first_paragraph(&error.to_string())).report(),
+    }
+}
+
+/// Clap's message without its prefix, its tips and its usage lines.
+fn first_paragraph(message: &str) -> String {
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let lines = message.lines().take_while(|line| !line.trim().is_empty());
+    let sentence = lines.map(str::trim).collect::<Vec<_>>().join(" ");
+    format!("{sentence}; `stackglue --help` and `stackglue COMMAND --help` tell what can be typed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_told_in_one_line() {
+        for words in [
+            &["stackglue", "lock"][..],
+            &["stackglue", "lock", "-w", "soon", "n", "--", "true"],
+            &["stackglue", "lock", "-m", "XX", "n", "--", "true"],
+            &["stackglue", "lock", "-s", "-x", "n", "--", "true"],
+            &["stackglue", "lock", "n"],
+            &["stackglue", "frobnicate"],
+        ] {
+            let error = Arguments::try_parse_from(words).expect_err("a mistake");
+            let sentence = first_paragraph(&error.to_string());
+            assert!(!sentence.contains('\n') && !sentence.contains("error:"), "{sentence}");
+            assert!(sentence.contains("--help"), "{sentence}");
+        }
+    }
+}

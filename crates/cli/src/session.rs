@@ -1,0 +1,39 @@
+//! Reaching the daemon, or being it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use daemon::{Client, ClientError, location};
+
+use crate::exit::{Failure, NOT_PERMITTED};
+
+/// Connects to the daemon; starts one for this user if none runs and none is configured. `command` is
+/// what others see who ask who holds a lock.
+pub(crate) fn connect_or_start(command: &str) -> Result<Client, Failure> {
+    Ok(daemon::connect_or_start(command, &this_program())?)
+}
+
+/// Connects to the daemon; `None` when none runs.
+pub(crate) fn connect_if_running(command: &str) -> Result<Option<Client>, Failure> {
+    let socket = location::default_socket();
+    location::check_before_connecting(&socket)
+        .map_err(|error| Failure::new(NOT_PERMITTED, error.to_string()))?;
+    match Client::connect(&socket, command) {
+        Ok(client) => Ok(Some(client)),
+        Err(ClientError::NotRunning { .. } | ClientError::Left { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Serves until told to stop.
+pub(crate) fn be_the_daemon(options: &daemon::Options) -> ExitCode {
+    daemon::start(options)
+}
+
+/// The file of this program; the kernel's own link to it when an update has replaced the file.
+fn this_program() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .filter(|program| program.exists())
+        .unwrap_or_else(|| "/proc/self/exe".into())
+}

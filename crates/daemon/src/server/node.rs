@@ -1,0 +1,382 @@
+//! What the daemon does for its processes: locks, values, revocations, listings. Frames in, frames out;
+//! the sockets are the server's.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use stackglue::{Abandoned, Errno, Glue, LVB_LEN_MAX, Lksb, LockFlags, NameError, ResourceName};
+
+use super::group::Groups;
+use super::listing::Listing;
+use super::lock::{LockState, Role, refusal_text, unlock_text};
+use super::process::{Ending, Process, Shared, printable};
+use super::revoke::Revocation;
+use super::value::ValueOperation;
+use crate::config::Config;
+use crate::error::DaemonError;
+use crate::protocol::{ErrorCode, FromClient, FromDaemon, GROUP_LEN_MAX, LockFrame, VERSION};
+
+/// Why something was refused: an errno, and a sentence.
+pub(super) type Refusal = (Errno, String);
+
+/// The node and everything that its processes have in it.
+pub(super) struct Node {
+    pub(super) glue: Glue,
+    pub(super) groups: Groups,
+    pub(super) shared: Arc<Shared>,
+    pub(super) socket: String,
+    pub(super) epoch: u32,
+    pub(super) number: u32,
+    pub(super) clients: usize,
+    pub(super) values: Vec<ValueOperation>,
+    pub(super) values_last: u64,
+    pub(super) revocations: Vec<Revocation>,
+    pub(super) listings: Vec<Listing>,
+}
+
+impl Node {
+    /// A node on the glue's stack, which is tried once.
+    pub(super) fn new(
+        glue: Glue,
+        config: &Config,
+        epoch: u32,
+        shared: Arc<Shared>,
+    ) -> Result<Node, DaemonError> {
+        let groups = Groups::new(glue.clone(), config.cluster.clone(), shared.clone());
+        let number =
+            groups.probe().map_err(|error| DaemonError::from_stack(&config.stack, error))?;
+        Ok(Node {
+            glue,
+            groups,
+            shared,
+            socket: config.socket.display().to_string(),
+            epoch,
+            number,
+            clients: 0,
+            values: Vec::new(),
+            values_last: 0,
+            revocations: Vec::new(),
+            listings: Vec::new(),
+        })
+    }
+
+    /// Serves one frame of a process. `Err`: the process is to be disconnected.
+    #[inline]
+    pub(super) fn serve(&mut self, process: &Arc<Process>, frame: &[u8]) -> Result<(), Ending> {
+        let frame = FromClient::decode(frame).map_err(|error| {
+            self.shared.counters.bad_frame(error.counter());
+            Ending::malformed(&error)
+        })?;
+        let has_said_hello = process.command.get().is_some();
+        match frame {
+            FromClient::Lock(lock) if has_said_hello => self.lock(process, &lock),
+            FromClient::Unlock { handle, flags, lvb } if has_said_hello => {
+                self.unlock(process, handle, flags, lvb);
+                Ok(())
+            }
+            FromClient::Request { id, json } if has_said_hello => {
+                self.begin_call(process)?;
+                self.request(process, id, json);
+                Ok(())
+            }
+            FromClient::Hello { command } if !has_said_hello => {
+                self.welcome(process, command);
+                Ok(())
+            }
+            _ => {
+                self.shared.counters.bad_frame("order");
+                let text = "Hello is the first frame, and only the first";
+                Err(Ending::new(ErrorCode::Protocol, text))
+            }
+        }
+    }
+
+    /// A process is gone: so are its locks, except for those that are persistent.
+    pub(super) fn process_gone(&mut self, process: &Arc<Process>) {
+        if process.command.get().is_some() {
+            self.clients -= 1;
+        }
+        for lksb in process.go().into_values() {
+            if let Some(state) = lksb.state::<LockState>() {
+                self.abandon(state.group, &lksb);
+            }
+        }
+        self.forget_values_of(process);
+        self.forget_revocations_of(process);
+        self.listings.retain(|listing| !listing.is_for(process));
+    }
+
+    /// Goes on with whatever does not depend on a frame.
+    #[inline]
+    pub(super) fn go_on(&mut self) {
+        self.run_values();
+        if !self.revocations.is_empty() {
+            self.watch_revocations();
+        }
+        if !self.listings.is_empty() {
+            let shared = &self.shared;
+            self.listings.retain_mut(|listing| !listing.go_on(shared));
+        }
+        if self.groups.sweep_at_ms().is_some_and(|at_ms| at_ms <= self.shared.now_ms()) {
+            self.groups.sweep();
+        }
+    }
+
+    /// When [`go_on`](Self::go_on) wants to be called though nothing happens; now, if it must not wait.
+    pub(super) fn wants_to_go_on_at_ms(&self) -> Option<u64> {
+        if self.listings.iter().any(Listing::can_go_on) {
+            return Some(0);
+        }
+        let deadlines = self.revocations.iter().map(Revocation::deadline_ms);
+        deadlines.chain(self.groups.sweep_at_ms()).min()
+    }
+
+    /// Whether nobody would miss this daemon.
+    pub(super) fn is_idle(&self) -> bool {
+        self.clients == 0 && self.groups.locks() == 0 && self.groups.orphans() == 0
+    }
+
+    /// Drops or orphans a lock without its process's doing.
+    pub(super) fn abandon(&self, group: usize, lksb: &Lksb) -> Option<Abandoned> {
+        let group = self.groups.get(group)?;
+        let counters = &self.shared.counters;
+        group.tally.lock_ended();
+        match group.connection.abandon(lksb) {
+            Ok(Abandoned::Orphaned) => {
+                group.tally.orphans.fetch_add(1, Ordering::Relaxed);
+                counters.orphaned.count();
+                Some(Abandoned::Orphaned)
+            }
+            Ok(Abandoned::Dropped) => {
+                counters.abandoned.count();
+                Some(Abandoned::Dropped)
+            }
+            // It ended just before.
+            Err(Errno::ENOENT) => None,
+            Err(errno) => {
+                tracing::error!(%errno, ?lksb, "a lock cannot be abandoned");
+                None
+            }
+        }
+    }
+
+    /// Drops orphans of a group; returns how many.
+    pub(super) fn purge(
+        &self,
+        group: usize,
+        condemned: &dyn Fn(&Lksb) -> bool,
+    ) -> Result<usize, Refusal> {
+        let Some(group) = self.groups.get(group) else { return Ok(0) };
+        let purged = group.connection.purge(condemned).map_err(|errno| {
+            (errno, format!("the orphans of group {} cannot be dropped: {errno}", group.name))
+        })?;
+        group.tally.orphans.fetch_sub(purged, Ordering::Relaxed);
+        Ok(purged)
+    }
+
+    fn welcome(&mut self, process: &Arc<Process>, command: &str) {
+        // Nothing was set: this is the first Hello.
+        let _ = process.command.set(printable(command));
+        self.clients += 1;
+        self.shared.counters.clients.count();
+        let mut stack = [b' '; 4];
+        for (to, from) in stack.iter_mut().zip(self.glue.cluster_stack().bytes()) {
+            *to = from;
+        }
+        let (node, epoch) = (self.number, self.epoch);
+        process.send(&self.shared, &FromDaemon::Welcome { version: VERSION, node, stack, epoch });
+    }
+
+    fn lock(&mut self, process: &Arc<Process>, frame: &LockFrame<'_>) -> Result<(), Ending> {
+        let handle = frame.handle;
+        if frame.flags.contains(LockFlags::CONVERT) {
+            return self.convert(process, frame);
+        }
+        {
+            let state = process.state();
+            if state.locks.contains_key(&handle) {
+                drop(state);
+                self.shared.counters.bad_frame("handle");
+                let text = format!("the lock handle {handle} is in use: choose another one");
+                return Err(Ending::new(ErrorCode::Protocol, text));
+            }
+            let locks_max = self.shared.limits.locks_per_client_max;
+            if state.locks.len() >= locks_max {
+                return Err(Ending::limit("locks", locks_max));
+            }
+        }
+        let checked = check(frame).and_then(|name| Ok((name, self.groups.join(frame.group)?)));
+        let (name, group_key) = match checked {
+            Ok(checked) => checked,
+            Err(refusal) => {
+                self.refuse(process, handle, refusal);
+                return Ok(());
+            }
+        };
+        self.begin_call(process)?;
+        let Some(group) = self.groups.get(group_key) else { return Ok(()) };
+        let now_ms = self.shared.now_ms();
+        let role = Role::Client(handle);
+        let state = LockState::new(process, role, group_key, name, frame.purpose, now_ms);
+        state.begin(frame.mode, frame.flags, now_ms);
+        let lksb = Lksb::new(state);
+        if !frame.lvb.is_empty() {
+            lksb.set_lvb(frame.lvb).expect("its length was checked");
+        }
+        process.state().locks.insert(handle, lksb.clone());
+        group.tally.locks.fetch_add(1, Ordering::Relaxed);
+        if let Err(errno) = group.connection.lock(frame.mode, &lksb, frame.flags, name) {
+            group.tally.lock_ended();
+            self.fail_call(process, &lksb, errno, true);
+        }
+        Ok(())
+    }
+
+    fn convert(&mut self, process: &Arc<Process>, frame: &LockFrame<'_>) -> Result<(), Ending> {
+        let Some(lksb) = process.state().locks.get(&frame.handle).cloned() else {
+            let refusal = (Errno::ENOENT, no_lock_text(frame.handle));
+            self.refuse(process, frame.handle, refusal);
+            return Ok(());
+        };
+        if let Err(refusal) = check_conversion(frame) {
+            self.refuse(process, frame.handle, refusal);
+            return Ok(());
+        }
+        let Some((state, group)) = lksb
+            .state::<LockState>()
+            .and_then(|state| Some((state, self.groups.get(state.group)?)))
+        else {
+            return Ok(());
+        };
+        if state.waits() {
+            let text = refusal_text(
+                &self.shared,
+                &group.connection,
+                &group.name,
+                state,
+                &lksb,
+                Errno::EBUSY,
+            );
+            self.refuse(process, frame.handle, (Errno::EBUSY, text));
+            return Ok(());
+        }
+        self.begin_call(process)?;
+        if !frame.lvb.is_empty() {
+            lksb.set_lvb(frame.lvb).expect("its length was checked");
+        }
+        state.begin(frame.mode, frame.flags, self.shared.now_ms());
+        if let Err(errno) = group.connection.lock(frame.mode, &lksb, frame.flags, state.name()) {
+            self.fail_call(process, &lksb, errno, false);
+        }
+        Ok(())
+    }
+
+    fn unlock(&mut self, process: &Arc<Process>, handle: u32, flags: LockFlags, lvb: &[u8]) {
+        let lksb = process.state().locks.get(&handle).cloned();
+        let state = lksb.as_ref().and_then(|lksb| lksb.state::<LockState>());
+        // What it would take back was granted or refused meanwhile, and the process was told.
+        if flags.contains(LockFlags::CANCEL) && !state.is_some_and(LockState::waits) {
+            return;
+        }
+        let (errno, text) = match (&lksb, state) {
+            (Some(lksb), Some(state)) => match self.unlock_lksb(lksb, state, flags, lvb) {
+                Ok(()) => return,
+                Err(errno) => (errno, unlock_text(state.name(), errno)),
+            },
+            _ => (Errno::ENOENT, no_lock_text(handle)),
+        };
+        let errno = errno.number();
+        process.send(&self.shared, &FromDaemon::Unlocked { handle, errno, text: &text });
+    }
+
+    fn unlock_lksb(
+        &self,
+        lksb: &Lksb,
+        state: &LockState,
+        flags: LockFlags,
+        lvb: &[u8],
+    ) -> Result<(), Errno> {
+        let group = self.groups.get(state.group).ok_or(Errno::ENOENT)?;
+        if !lvb.is_empty() {
+            lksb.set_lvb(lvb)?;
+        }
+        group.connection.unlock(lksb, flags)
+    }
+
+    /// Counts a call that will have an outcome.
+    pub(super) fn begin_call(&self, process: &Process) -> Result<(), Ending> {
+        let waiting_max = self.shared.limits.waiting_per_client_max;
+        let mut state = process.state();
+        if state.waiting >= waiting_max {
+            return Err(Ending::limit("requests that wait", waiting_max));
+        }
+        state.waiting += 1;
+        Ok(())
+    }
+
+    /// A lock call failed without a callback.
+    fn fail_call(&self, process: &Arc<Process>, lksb: &Lksb, errno: Errno, is_new: bool) {
+        let found = lksb
+            .state::<LockState>()
+            .and_then(|state| Some((state, self.groups.get(state.group)?)));
+        let Some((state, group)) = found else { return };
+        let Role::Client(handle) = state.role else { return };
+        let (shared, connection) = (&self.shared, &group.connection);
+        let text = refusal_text(shared, connection, &group.name, state, lksb, errno);
+        shared.counters.refused.count();
+        let frame = FromDaemon::Refused { handle, errno: errno.number(), text: &text };
+        process.send_with(shared, &frame, |process| {
+            process.waiting -= usize::from(state.finish());
+            if is_new {
+                process.locks.remove(&handle);
+            }
+        });
+    }
+
+    /// Refuses a lock call that was not made.
+    fn refuse(&self, process: &Arc<Process>, handle: u32, (errno, text): Refusal) {
+        self.shared.counters.refused.count();
+        let frame = FromDaemon::Refused { handle, errno: errno.number(), text: &text };
+        process.send(&self.shared, &frame);
+    }
+}
+
+/// Refuses what cannot be a request for a new lock.
+fn check<'a>(frame: &LockFrame<'a>) -> Result<ResourceName<'a>, Refusal> {
+    let name = ResourceName::new(frame.name).map_err(|error| {
+        let errno = match error {
+            NameError::TooLong { .. } => Errno::ENAMETOOLONG,
+            _ => Errno::EINVAL,
+        };
+        (errno, error.to_string())
+    })?;
+    if frame.group.len() > GROUP_LEN_MAX {
+        let len = frame.group.len();
+        let text = format!("the group name has {len} bytes: the longest is {GROUP_LEN_MAX}");
+        return Err((Errno::ENAMETOOLONG, text));
+    }
+    check_value(frame)?;
+    Ok(name)
+}
+
+/// Refuses what cannot be a conversion.
+fn check_conversion(frame: &LockFrame<'_>) -> Result<(), Refusal> {
+    if !(frame.group.is_empty() && frame.name.is_empty() && frame.purpose.is_empty()) {
+        let text = "a conversion keeps group, name and purpose: send them empty".to_owned();
+        return Err((Errno::EINVAL, text));
+    }
+    check_value(frame)
+}
+
+fn check_value(frame: &LockFrame<'_>) -> Result<(), Refusal> {
+    let len = frame.lvb.len();
+    if len > LVB_LEN_MAX {
+        let text = format!("the value has {len} bytes: the longest is {LVB_LEN_MAX}");
+        return Err((Errno::E2BIG, text));
+    }
+    Ok(())
+}
+
+fn no_lock_text(handle: u32) -> String {
+    format!("no lock of this client has the handle {handle}: it was never taken, or has ended")
+}

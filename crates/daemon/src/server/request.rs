@@ -1,0 +1,138 @@
+//! Control requests: what each does, or starts.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use stackglue::Errno;
+
+use super::listing::Listing;
+use super::node::{Node, Refusal};
+use super::process::Process;
+use super::revoke::RevokeRequest;
+use crate::control::{ControlRequest, CountersItem, GroupItem, StackItem, StatusItem};
+
+impl Node {
+    /// Serves a control request: its answer ends now, or later.
+    pub(super) fn request(&mut self, process: &Arc<Process>, id: u32, json: &[u8]) {
+        let started = match serde_json::from_slice(json) {
+            Ok(request) => self.start(process, id, request),
+            Err(error) => {
+                self.shared.counters.bad_frame("request");
+                Err((Errno::EINVAL, format!("this control request is not known: {error}")))
+            }
+        };
+        match started {
+            Ok(Answer::Later) => {}
+            Ok(Answer::Now) => process.end(&self.shared, id, Ok(())),
+            Err(refusal) => process.end(&self.shared, id, Err(refusal)),
+        }
+    }
+
+    fn start(
+        &mut self,
+        process: &Arc<Process>,
+        id: u32,
+        request: ControlRequest,
+    ) -> Result<Answer, Refusal> {
+        match request {
+            ControlRequest::Status {} => process.item(&self.shared, id, &self.status()),
+            ControlRequest::Counters {} => {
+                let counters = self.shared.counters.by_name();
+                process.item(&self.shared, id, &CountersItem { counters });
+            }
+            ControlRequest::Locks { group, name } => {
+                let group = group.as_deref().map(|group| match group {
+                    "" => crate::protocol::DEFAULT_GROUP,
+                    group => group,
+                });
+                let listing = Listing::new(process, id, &self.groups, group, name.as_ref());
+                self.listings.push(listing);
+                return Ok(Answer::Later);
+            }
+            ControlRequest::Stack {} => process.item(&self.shared, id, &self.stack()),
+            ControlRequest::SetStack { label } => {
+                self.set_stack(process, &label)?;
+                process.item(&self.shared, id, &self.stack());
+            }
+            ControlRequest::Value { group, name } => {
+                self.read_value(process, id, &group, name)?;
+                return Ok(Answer::Later);
+            }
+            ControlRequest::SetValue { group, name, value } => {
+                self.write_value(process, id, &group, name, value)?;
+                return Ok(Answer::Later);
+            }
+            ControlRequest::ClearValue { group, name } => self.clear_value(&group, &name)?,
+            ControlRequest::Revoke { group, name, force, grace_ms, reason } => {
+                let request = RevokeRequest { group, name, force, grace_ms, reason };
+                self.revoke(process, id, request)?;
+                return Ok(Answer::Later);
+            }
+        }
+        Ok(Answer::Now)
+    }
+
+    fn status(&self) -> StatusItem {
+        let stack = self.stack();
+        let groups = self.groups.iter().map(|group| GroupItem {
+            name: group.name.clone(),
+            node: group.node,
+            locks: group.tally.locks.load(Ordering::Relaxed),
+            orphans: group.tally.orphans.load(Ordering::Relaxed),
+        });
+        StatusItem {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            socket: self.socket.clone(),
+            stack: stack.label,
+            plugin: stack.plugin,
+            node: self.number,
+            epoch: self.epoch,
+            uptime_ms: self.shared.now_ms(),
+            clients: self.clients,
+            locks: self.groups.locks(),
+            orphans: self.groups.orphans(),
+            groups: groups.collect(),
+            counters: self.shared.counters.by_name(),
+        }
+    }
+
+    fn stack(&self) -> StackItem {
+        StackItem {
+            label: self.glue.cluster_stack(),
+            plugin: self.glue.active_plugin().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// Changes the stack, if no group is connected; one that cannot be used is not kept.
+    fn set_stack(&mut self, process: &Process, label: &str) -> Result<(), Refusal> {
+        if !process.is_admin {
+            let text = "only root and the daemon's own user may change the stack".to_owned();
+            return Err((Errno::EPERM, text));
+        }
+        self.groups.leave_idle();
+        let old = self.glue.cluster_stack();
+        self.glue.set_cluster_stack(label).map_err(|error| (error.errno(), error.to_string()))?;
+        if label == old {
+            return Ok(());
+        }
+        match self.groups.probe() {
+            Ok(number) => {
+                self.number = number;
+                Ok(())
+            }
+            Err(error) => {
+                if let Err(error) = self.glue.set_cluster_stack(&old) {
+                    tracing::error!(%error, "the old stack cannot be selected again");
+                }
+                Err((error.errno(), error.to_string()))
+            }
+        }
+    }
+}
+
+/// When the answer ends.
+enum Answer {
+    Now,
+    Later,
+}
