@@ -1,9 +1,9 @@
 //! stackglue: the command people type.
 //!
-//! [`arguments`] says what can be typed. `stackglue lock` goes through [`lock`] (what was asked),
-//! [`acquire`] (waiting), [`held`] (the command runs) and [`child`] (how it is started so that it never
-//! outlives the lock); [`mutex_helper`] is the same for Samba's CTDB. [`locks`], [`status`], [`stack`],
-//! [`value`] and [`revoke`] ask the daemon and print. [`exit`] has every exit status, [`pages`] writes
+//! `arguments` says what can be typed. `stackglue lock` goes through `lock` (what was asked),
+//! `acquire` (waiting), `held` (the command runs) and `child` (how it is started so that it never
+//! outlives the lock); `mutex_helper` is the same for Samba's CTDB. `locks`, `status`, `stack`,
+//! `value` and `revoke` ask the daemon and print. `exit` has every exit status, `pages` writes
 //! the man pages and completions.
 
 mod acquire;

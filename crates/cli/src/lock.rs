@@ -56,8 +56,9 @@ pub(crate) struct Attempt {
     pub(crate) name: Name,
     group: String,
     mode: Mode,
+    /// How long to wait for the lock; `None` for ever, or not at all.
     patience: Option<Duration>,
-    since: Instant,
+    deadline: Option<Instant>,
 }
 
 impl Attempt {
@@ -68,13 +69,21 @@ impl Attempt {
         command: &str,
     ) -> Result<Attempt, Failure> {
         let since = Instant::now();
-        let patience = arguments.patience();
         let name = name::resource(&arguments.name)?;
-        let flags = match patience {
-            Some(Duration::ZERO) => LockFlags::NOQUEUE,
-            _ => LockFlags::empty(),
+        // The answer to a request that does not wait comes as soon as there is a daemon.
+        let (flags, patience) = match arguments.patience() {
+            Some(Duration::ZERO) => (LockFlags::NOQUEUE, None),
+            patience => (LockFlags::empty(), patience),
         };
-        let mut client = session::connect_or_start(command)?;
+        let deadline = patience.and_then(|patience| since.checked_add(patience));
+        let client = match deadline {
+            None => Some(session::connect_or_start(command)?),
+            Some(deadline) => session::connect_or_start_until(command, deadline)?,
+        };
+        let Some(mut client) = client else {
+            let seconds = patience.unwrap_or_default().as_secs_f64();
+            return Err(conflict(arguments, format!("no daemon was ready within {seconds} s")));
+        };
         let handle = client.lock(&LockRequest {
             group: &arguments.group,
             name: name.as_bytes(),
@@ -85,15 +94,12 @@ impl Attempt {
         // Not before: what comes earlier ends this process, and there is nothing to take back.
         let signals = Signals::catch()?;
         let group = arguments.group.clone();
-        Ok(Attempt { client, handle, signals, name, group, mode, patience, since })
+        Ok(Attempt { client, handle, signals, name, group, mode, patience, deadline })
     }
 
     /// Waits for the answer, as long as patience lasts.
     pub(crate) fn outcome(&mut self) -> Result<Outcome, Failure> {
-        // The answer to a request that does not wait is on its way.
-        let patience = self.patience.filter(|patience| !patience.is_zero());
-        let deadline = patience.and_then(|patience| self.since.checked_add(patience));
-        acquire::wait_for(&mut self.client, &mut self.signals, self.handle, deadline)
+        acquire::wait_for(&mut self.client, &mut self.signals, self.handle, self.deadline)
     }
 
     /// Says that the lock was not granted in time, and who holds it.

@@ -2,15 +2,40 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Instant;
 
 use daemon::{Client, ClientError, location};
 
-use crate::exit::{Failure, NOT_PERMITTED};
+use crate::exit::{Failure, NOT_PERMITTED, SOFTWARE};
 
 /// Connects to the daemon; starts one for this user if none runs and none is configured. `command` is
 /// what others see who ask who holds a lock.
 pub(crate) fn connect_or_start(command: &str) -> Result<Client, Failure> {
     Ok(daemon::connect_or_start(command, &this_program())?)
+}
+
+/// The same, until `deadline` at most; `None` when that passed, and this process should end soon then.
+///
+/// A daemon that starts may wait for those who still hold locks of the one before.
+pub(crate) fn connect_or_start_until(
+    command: &str,
+    deadline: Instant,
+) -> Result<Option<Client>, Failure> {
+    let (sender, receiver) = mpsc::channel();
+    let command = command.to_owned();
+    thread::spawn(move || {
+        // Fails when nobody waits any more.
+        let _ = sender.send(connect_or_start(&command));
+    });
+    match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(connected) => connected.map(Some),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => {
+            Err(Failure::new(SOFTWARE, "connecting to the daemon failed"))
+        }
+    }
 }
 
 /// Connects to the daemon; `None` when none runs.

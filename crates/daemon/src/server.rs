@@ -480,17 +480,18 @@ mod tests {
         let running = std::thread::spawn(|| server.run());
 
         let mut client = Client::connect(&socket, "a").expect("a connection");
-        let handle = client.lock(&LockRequest::new(b"n", Mode::EX)).expect("sent");
-        assert!(matches!(client.next_event(None), Ok(Some(Event::Locked { .. }))));
         // The loop looks after its groups once a second: without being woken it would take a second for
         // each of these.
         let deadline = Instant::now() + Duration::from_secs(20);
-        for _ in 0..40 {
+        for number in 0..40 {
+            let handle = client.lock(&LockRequest::new(&[number], Mode::EX)).expect("sent");
+            assert!(matches!(client.next_event(None), Ok(Some(Event::Locked { .. }))));
             while !stopper.0.is_asleep() {
                 assert!(Instant::now() < deadline, "it has nothing to do");
                 std::thread::yield_now();
             }
-            let name = ResourceName::new(b"n").expect("a name");
+            let name = [number];
+            let name = ResourceName::new(&name).expect("a name");
             let lksb = Lksb::new(());
             connection.lock(Mode::EX, &lksb, LockFlags::empty(), name).expect("waits");
             let event = client.next_event(Some(deadline)).expect("the daemon is there");

@@ -101,8 +101,7 @@ struct UserConnection {
 }
 
 /// A shard, and how many grants it has made: fencing tokens grow per resource, and a resource never
-/// leaves its shard. Shards share no cache line, nor the pair that is fetched together.
-#[repr(align(128))]
+/// leaves its shard.
 struct Numbered {
     shard: Shard<Lksb>,
     grants: u64,

@@ -62,7 +62,8 @@ fn signals_that_were_ignored_stay_ignored() {
 fn a_key_on_the_terminal_reaches_the_command_once() {
     let host = Host::new();
     // `script` makes a terminal whose foreground is the shell's process group.
-    let command = r#"trap "echo pressed" INT; echo held; while [ ! -e stop ]; do sleep 0.02; done"#;
+    let command =
+        r#"trap "echo pressed" INT; echo held; while [ ! -e stop ]; do sleep 0.02; done; exit 0"#;
     let line = format!("exec \"$STACKGLUE\" lock demo -- sh -c '{command}'");
     let mut terminal = host.shell("exec script -qec \"$LINE\" /dev/null");
     terminal.env("LINE", line).env("STACKGLUE", env!("CARGO_BIN_EXE_stackglue"));

@@ -14,6 +14,9 @@ use stackglue_daemon::{Client, ClientError, Config, DaemonError, Server, connect
 
 use crate::support::{Daemon, PATIENCE, config_in, lock, lock_with, status, unlock};
 
+/// Long enough for a client to come before the daemon has left.
+const IDLE_EXIT: Duration = Duration::from_secs(1);
+
 fn refused(config: Config) -> DaemonError {
     match Server::bind(config) {
         Err(error) => {
@@ -140,12 +143,16 @@ fn a_client_that_asked_for_no_lock_does_not_hold_up_a_new_daemon() {
 
 #[test]
 fn an_idle_daemon_leaves_but_not_while_a_client_or_an_orphan_is_there() {
-    let mut daemon = Daemon::start_with(|config| config.idle_exit = Some(Duration::ZERO));
-    // It may have left before the first client came, who then would start another one.
-    let Ok(mut client) = Client::connect(&daemon.socket(), "a") else { return daemon.wait() };
+    let mut daemon = Daemon::start_with(|config| config.idle_exit = Some(IDLE_EXIT));
+    let mut client = daemon.client("a");
     lock_with(&mut client, "n", Mode::EX, LockFlags::PERSISTENT);
+    let left = Instant::now();
     drop(client);
-    let mut client = Client::connect(&daemon.socket(), "b").expect("an orphan is left");
+    while left.elapsed() < IDLE_EXIT * 2 {
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(daemon.is_running(), "an orphan is left");
+    }
+    let mut client = daemon.client("b");
     let (handle, _) = lock_with(&mut client, "n", Mode::EX, LockFlags::ORPHAN);
     unlock(&mut client, handle);
     assert!(daemon.is_running());

@@ -19,7 +19,7 @@ const SHARD_BITS: u32 = 12;
 /// A lockspace: `T` once per shard, each under a mutex of its own.
 #[derive(Debug)]
 pub struct Lockspace<T> {
-    shards: Box<[Mutex<T>]>,
+    shards: Box<[Apart<T>]>,
     hasher: FixedState,
 }
 
@@ -28,7 +28,7 @@ impl<T> Lockspace<T> {
     /// names that all fall into one place; a known one repeats a run.
     pub fn new(seed: u64, new_shard: impl Fn() -> T) -> Lockspace<T> {
         Lockspace {
-            shards: (0..SHARD_COUNT).map(|_| Mutex::new(new_shard())).collect(),
+            shards: (0..SHARD_COUNT).map(|_| Apart(Mutex::new(new_shard()))).collect(),
             hasher: FixedState::with_seed(seed),
         }
     }
@@ -44,9 +44,14 @@ impl<T> Lockspace<T> {
     /// A shard by its number, below [`SHARD_COUNT`].
     #[inline]
     pub fn shard(&self, number: usize) -> &Mutex<T> {
-        &self.shards[number]
+        &self.shards[number].0
     }
 }
+
+/// A shard that shares no cache line with its neighbours, nor the pair of lines fetched together.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Apart<T>(Mutex<T>);
 
 /// A lock's id on this node: never 0 nor `u32::MAX`, and used again after the lock has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
