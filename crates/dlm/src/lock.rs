@@ -80,13 +80,14 @@ impl<O> Lock<O> {
 #[derive(Debug)]
 pub struct LockTable<O> {
     slots: Slab<Lock<O>>,
-    /// The value blocks of those resources that ever had one written or invalidated.
-    pub(crate) values: Slab<Value>,
+    /// The value blocks of those resources that ever had one written or invalidated. Boxed: most
+    /// shards never have one, and a small shard is a fast one.
+    pub(crate) values: Option<Box<Slab<Value>>>,
 }
 
 impl<O> Default for LockTable<O> {
     fn default() -> Self {
-        LockTable { slots: Slab::new(), values: Slab::new() }
+        LockTable { slots: Slab::new(), values: None }
     }
 }
 
@@ -116,6 +117,11 @@ impl<O> LockTable<O> {
     /// Every lock with its place, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (LockKey, &Lock<O>)> {
         self.slots.iter().map(|(index, lock)| (LockKey(index as u32), lock))
+    }
+
+    /// The value block in that place, if there is one.
+    pub(crate) fn value(&self, place: u32) -> Option<&Value> {
+        self.values.as_ref()?.get(place as usize)
     }
 
     #[inline]

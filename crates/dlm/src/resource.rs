@@ -222,17 +222,17 @@ impl Resource {
 
     /// The value block, if one was ever written.
     pub fn lvb<'a, O>(&self, locks: &'a LockTable<O>) -> Option<&'a Lvb> {
-        locks.values.get(self.value as usize)?.lvb.as_ref()
+        locks.value(self.value)?.lvb.as_ref()
     }
 
     /// Whether the value block may be trusted.
     pub fn lvb_valid<O>(&self, locks: &LockTable<O>) -> bool {
-        locks.values.get(self.value as usize).is_none_or(|value| !value.invalid)
+        locks.value(self.value).is_none_or(|value| !value.invalid)
     }
 
     /// How often the value block was written, modulo 2^32 (`fs/dlm`: `res_lvbseq`).
     pub fn lvb_sequence<O>(&self, locks: &LockTable<O>) -> u32 {
-        locks.values.get(self.value as usize).map_or(0, |value| value.sequence)
+        locks.value(self.value).map_or(0, |value| value.sequence)
     }
 
     /// The locks: granted, then converting, then waiting, each in queue order.
@@ -298,8 +298,7 @@ impl Resource {
         effects.ended(key, &locks[key], errno);
         locks.remove(key);
         if self.value != NONE && self.is_unused() {
-            locks.values.remove(self.value as usize);
-            self.value = NONE;
+            value::forget(self, locks);
         }
     }
 

@@ -62,6 +62,15 @@ pub(crate) fn on_unlock<O>(
     }
 }
 
+/// The last lock is gone, and the value block with it.
+#[cold]
+pub(crate) fn forget<O>(resource: &mut Resource, locks: &mut LockTable<O>) {
+    if let Some(values) = &mut locks.values {
+        values.remove(resource.value as usize);
+    }
+    resource.value = NONE;
+}
+
 /// What a writer does on its way down: invalidate, write, or nothing.
 #[inline]
 fn hand_over<O>(
@@ -98,8 +107,9 @@ fn change<O>(
 
 #[cold]
 fn value_of<'a, O>(resource: &mut Resource, locks: &'a mut LockTable<O>) -> &'a mut Value {
+    let values = locks.values.get_or_insert_default();
     if resource.value == NONE {
-        resource.value = locks.values.insert(Value::default()) as u32;
+        resource.value = values.insert(Value::default()) as u32;
     }
-    &mut locks.values[resource.value as usize]
+    &mut values[resource.value as usize]
 }

@@ -114,6 +114,22 @@ fn every_queue_order_of_four_locks_and_every_order_of_unlock() {
     assert_eq!(worlds.count("four requests, every order of unlock"), 6usize.pow(4) * 24);
 }
 
+#[test]
+fn every_conversion_beside_every_queue_order_of_four_locks() {
+    let mut worlds = Worlds::default();
+    for modes in choices(&Mode::ALL, 4) {
+        let history: Vec<Op> = (A..).zip(modes).map(|(o, m)| Op::Request(o, m, NONE)).collect();
+        for owner in [A, B, C, D] {
+            for to in Mode::ALL {
+                for order in [[C, B, A, D], [B, D, A, C]] {
+                    worlds.run(&[&history, &[Op::Convert(owner, to, NONE)], &unlocks(&order)]);
+                }
+            }
+        }
+    }
+    assert_eq!(worlds.count("four requests, one conversion"), 6usize.pow(4) * 4 * 6 * 2);
+}
+
 const CONVERSION_FLAGS: [F; 10] = [
     NONE,
     F::QUECVT,
