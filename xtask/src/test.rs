@@ -38,6 +38,15 @@ pub(crate) fn run() -> ExitCode {
         cargo(["test", "--doc", "--workspace", "--all-features", "--locked", "--no-fail-fast"]),
         Counts::of_cargo_test,
     );
+    // loom replaces the atomics of everything it compiles, so it compiles apart.
+    report.suite(
+        "models",
+        cargo(["test", "--package", "stackglue", "--lib", "--release", "--locked"])
+            .args(["--target-dir", "target/loom", "model::"])
+            .env("RUSTFLAGS", "--cfg loom")
+            .env("LOOM_MAX_PREEMPTIONS", "3"),
+        Counts::of_cargo_test,
+    );
     report.check("readme", readme::COMMAND, readme::check);
     deny(&mut report);
     if report.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
