@@ -11,7 +11,8 @@ const INLINE_LEN_MAX: usize = 40;
 /// A resource name in 41 bytes, without alignment: longer names live in the shard's [`LongNames`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StoredName {
-    /// Length of the name (never 0, which the slab uses to mark a free place); above `INLINE_LEN_MAX` the bytes begin with its place among the long ones.
+    /// Length of the name: never 0, by which a slab tells a free place. Above `INLINE_LEN_MAX` the
+    /// bytes begin with its place among the long ones.
     len: NonZeroU8,
     bytes: [u8; INLINE_LEN_MAX],
 }
