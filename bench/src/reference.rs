@@ -1,4 +1,5 @@
-//! What the table rows are measured against: the least that any lock table has to do.
+//! What the table rows are measured against: a table of names as a program would write it that has no
+//! lock manager.
 
 use std::collections::HashMap;
 use std::hint::black_box;

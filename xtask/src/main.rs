@@ -25,8 +25,8 @@ struct Arguments {
 enum Task {
     /// Check everything; the last line says `N passed, N failed`
     ///
-    /// Runs tidy, fmt, clippy, docs, tests, doc tests, the README's command and cargo-deny, all of
-    /// them even when one fails. Changes nothing. Missing tools are installed where that is possible.
+    /// Runs tidy, fmt, clippy, docs, tests, doc tests, loom models, the README's command and
+    /// cargo-deny, all of them even when one fails. Changes nothing. Missing tools are installed where that is possible.
     Test,
     /// Mend what a program can mend: cargo fmt, clippy --fix
     Fix,

@@ -120,12 +120,19 @@ impl Resource {
     ) {
         let lock = &mut locks[key];
         assert!(lock.queue == Some(Queue::Granted), "conversion of a lock that is not granted");
-        lock.requested = Some(mode);
         lock.flags = flags;
         lock.status_flags = StatusFlags::empty();
 
-        // Alone on the resource there is nothing to decide, and nobody to tell.
-        if lock.next == key.0 && self.converting.is_empty() && self.waiting.is_empty() {
+        let alone = lock.next == key.0 && self.converting.is_empty() && self.waiting.is_empty();
+        let moves_value = flags.intersects(LockFlags::VALBLK | LockFlags::IVVALBLK);
+        if alone && self.value == NONE && !moves_value {
+            // Nothing to decide, nothing to move, nobody to tell: most conversions by far.
+            lock.granted = Some(mode);
+            lock.highest_blocked = Mode::NL;
+            return effects.granted(key, &locks[key], None);
+        }
+        lock.requested = Some(mode);
+        if alone {
             self.grant(locks, key, effects);
         } else {
             self.convert_contended(locks, key, effects);
