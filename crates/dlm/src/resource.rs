@@ -179,7 +179,8 @@ impl Resource {
 
     /// Drops a lock from whatever queue it is on; a request or conversion that waited never completes
     /// by itself. The flags of the call count beside those of the lock's latest operation: either may
-    /// carry `VALBLK` or `IVVALBLK`.
+    /// carry `VALBLK` or `IVVALBLK`. The status flags are of this operation, so none is left
+    /// (`fs/dlm/lock.c: validate_unlock_args`).
     #[inline]
     pub fn unlock<O>(
         &mut self,
@@ -189,14 +190,16 @@ impl Resource {
         effects: &mut impl Effects<O>,
     ) {
         self.dequeue(locks, key);
-        locks[key].flags |= flags;
+        let lock = &mut locks[key];
+        lock.flags |= flags;
+        lock.status_flags = StatusFlags::empty();
         value::on_unlock(self, locks, key, effects);
         self.end(locks, key, Errno::EUNLOCK, effects);
         self.grant_pending(locks, effects);
     }
 
     /// Takes back what a lock waits for: a conversion returns to its old mode, a request ends. A lock
-    /// that waits for nothing stays as it is, and no effect follows.
+    /// that waits for nothing stays as it is, and no effect follows. Status flags go as in an unlock.
     pub fn cancel<O>(
         &mut self,
         locks: &mut LockTable<O>,
@@ -209,11 +212,13 @@ impl Resource {
                 let lock = &mut locks[key];
                 lock.requested = None;
                 lock.flags |= LockFlags::CANCEL;
+                lock.status_flags = StatusFlags::empty();
                 self.enqueue(locks, key, Queue::Granted);
                 effects.refused(key, &locks[key], Errno::ECANCEL);
             }
             Some(Queue::Waiting) => {
                 self.dequeue(locks, key);
+                locks[key].status_flags = StatusFlags::empty();
                 self.end(locks, key, Errno::ECANCEL, effects);
             }
             Some(Queue::Granted) | None => return,

@@ -209,7 +209,7 @@ impl Oracle {
             self.events.push(Event::Ended { owner, errno: Errno::ECANCEL });
             self.forget_value_if_unused();
         } else {
-            let back = Entry { requested: IV, flags: lock.flags | CANCEL, ..lock };
+            let back = Entry { requested: IV, status: 0, flags: lock.flags | CANCEL, ..lock };
             self.granted.insert(0, back);
             self.events.push(Event::Refused { owner, errno: Errno::ECANCEL });
         }
