@@ -18,7 +18,7 @@ pub(crate) fn connect_or_start(command: &str) -> Result<Client, Failure> {
 
 /// The same, until `deadline` at most; `None` when that passed, and this process should end soon then.
 ///
-/// A daemon that starts may wait for those who still hold locks of the one before.
+/// A daemon that is started may take longer than that to be ready.
 pub(crate) fn connect_or_start_until(
     command: &str,
     deadline: Instant,

@@ -41,6 +41,15 @@ fn describe(status: &StatusItem) -> String {
          locks      {}, and {} whose process is gone\n",
         status.clients, status.locks, status.orphans
     );
+    if let Some(pids) = &status.earlier_holders {
+        let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
+        let pids = if pids.is_empty() { "unknown".to_owned() } else { pids.join(", ") };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "waits for  processes of a stackglued that died, before anything is granted: pid {pids}"
+        );
+    }
     if !status.groups.is_empty() {
         let rows: Vec<_> = status
             .groups
@@ -58,8 +67,7 @@ fn describe(status: &StatusItem) -> String {
     if !counted.is_empty() {
         text.push('\n');
         let rows = counted.iter().map(|(name, count)| [(*name).clone(), count.to_string()]);
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{}", lay_out(["COUNTER", "COUNT"], &rows.collect::<Vec<_>>()));
+        text.push_str(&lay_out(["COUNTER", "COUNT"], &rows.collect::<Vec<_>>()));
     }
     text
 }
@@ -84,6 +92,7 @@ mod tests {
             clients: 2,
             locks: 3,
             orphans: 1,
+            earlier_holders: None,
             groups: Vec::new(),
             counters: [("granted".to_owned(), 0)].into(),
         };
@@ -91,10 +100,14 @@ mod tests {
         assert!(idle.starts_with("stackglued 1.2.3, process 99, up 1m01s\n"), "{idle}");
         assert!(idle.contains("solo (plugin not loaded), node 1\n"), "{idle}");
         assert!(!idle.contains("GROUP") && !idle.contains("COUNTER"), "{idle}");
+        assert!(!idle.contains("waits for"), "{idle}");
+        status.earlier_holders = Some(vec![12, 13]);
+        let waits = describe(&status);
+        assert!(waits.ends_with("before anything is granted: pid 12, 13\n"), "{waits}");
         status.groups.push(GroupItem { name: "default".into(), node: 1, locks: 3, orphans: 1 });
         status.counters.insert("refused".into(), 5);
         let busy = describe(&status);
         assert!(busy.contains("\ndefault  1     3      1\n"), "{busy}");
-        assert!(busy.contains("\nrefused  5\n") && !busy.contains("granted"), "{busy}");
+        assert!(busy.contains("\nrefused  5\n") && !busy.contains("\ngranted"), "{busy}");
     }
 }

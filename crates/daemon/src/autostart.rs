@@ -1,7 +1,7 @@
 //! With no daemon and no configuration, the first client starts one for its user.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -75,7 +75,12 @@ fn start_unless(
         // Whoever waits here finds the daemon that the one before started.
         let _starting = start_lock(socket).map_err(cannot_start)?;
         match Client::connect(socket, command) {
-            Err(ClientError::NotRunning { .. }) => start(socket, program, deadline)?,
+            Err(ClientError::NotRunning { .. }) => {
+                if let Err(error) = start(socket, program, deadline) {
+                    // Somebody who takes no start lock may have been faster.
+                    return Client::connect(socket, command).map_err(|_| error);
+                }
+            }
             Err(ClientError::Left { .. }) if Instant::now() < deadline => {}
             outcome => return outcome,
         }
@@ -94,7 +99,10 @@ fn start_lock(socket: &Path) -> io::Result<File> {
 /// Starts a daemon and waits until it serves.
 fn start(socket: &Path, program: &Path, deadline: Instant) -> Result<(), ClientError> {
     let log_file = location::log_file(socket);
-    let log = File::create(&log_file).map_err(cannot_start)?;
+    // An earlier daemon may still be writing to it.
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&log_file);
+    let log = log.map_err(cannot_start)?;
+    let log_len = log.metadata().map_err(cannot_start)?.len();
     let mut child = Command::new(program)
         .args(["daemon", "--detached", "--idle-exit", IDLE_EXIT_S, "--socket"])
         .arg(socket)
@@ -108,11 +116,11 @@ fn start(socket: &Path, program: &Path, deadline: Instant) -> Result<(), ClientE
         Ok(true) => Ok(()),
         Ok(false) => {
             let status = child.wait().map_err(cannot_start)?;
-            let said = last_line(&log_file).unwrap_or_else(|| status.to_string());
+            let said = last_sentence(&log_file, log_len).unwrap_or_else(|| status.to_string());
             Err(cannot_start(said))
         }
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            let said = last_line(&log_file).unwrap_or_default();
+            let said = last_sentence(&log_file, log_len).unwrap_or_default();
             let log = log_file.display();
             Err(cannot_start(format!("it is not ready after 10 s, see {log}: {said}")))
         }
@@ -140,9 +148,21 @@ fn wait_ready(child: &mut Child, deadline: Instant) -> io::Result<bool> {
     }
 }
 
-fn last_line(log_file: &Path) -> Option<String> {
-    let lines = BufReader::new(File::open(log_file).ok()?).lines();
-    lines.map_while(Result::ok).filter(|line| !line.trim().is_empty()).last()
+/// The last line of the log behind its first `skipped` bytes, without name, time and level.
+fn last_sentence(log_file: &Path, skipped: u64) -> Option<String> {
+    let mut log = File::open(log_file).ok()?;
+    log.seek(SeekFrom::Start(skipped)).ok()?;
+    let lines = BufReader::new(log).lines();
+    let line = lines.map_while(Result::ok).filter(|line| !line.trim().is_empty()).last()?;
+    if let Some(sentence) = line.strip_prefix("stackglued: ") {
+        return Some(sentence.to_owned());
+    }
+    let logged = line.split_once("Z ").and_then(|(time, rest)| {
+        let is_time = time.bytes().all(|byte| byte.is_ascii_digit() || b"-T:.".contains(&byte));
+        let (_level, sentence) = rest.trim_start().split_once(' ')?;
+        is_time.then(|| sentence.to_owned())
+    });
+    Some(logged.unwrap_or(line))
 }
 
 fn cannot_start(reason: impl ToString) -> ClientError {
@@ -173,12 +193,33 @@ mod tests {
     fn what_a_daemon_said_before_it_failed_is_in_the_error() {
         let top = tempfile::tempdir().expect("a directory");
         let program = top.path().join("program");
-        fs::write(&program, "#!/bin/sh\necho 'the reason' >&2\nexit 73\n").expect("written");
+        let script = "#!/bin/sh\necho 'stackglued: the reason' >&2\nexit 73\n";
+        fs::write(&program, script).expect("written");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("chmod");
         let socket = top.path().join("s");
+        fs::write(location::log_file(&socket), "of an earlier daemon\n").expect("written");
         let refused = start_unless(&socket, "test", &program, None).expect_err("it fails");
         assert!(matches!(refused, ClientError::CannotStart { .. }), "{refused}");
-        assert!(refused.to_string().ends_with("the reason"), "{refused}");
+        assert!(refused.to_string().ends_with("started: the reason"), "{refused}");
+        let log = fs::read_to_string(location::log_file(&socket)).expect("a log");
+        assert_eq!(log, "of an earlier daemon\nstackglued: the reason\n");
+    }
+
+    #[test]
+    fn the_sentence_of_a_log_is_its_last_line_without_name_time_and_level() {
+        let top = tempfile::tempdir().expect("a directory");
+        let log = top.path().join("log");
+        let before = "stackglued: of an earlier daemon\n";
+        for (line, sentence) in [
+            ("", None),
+            ("stackglued: no way\n\n", Some("no way")),
+            ("2026-01-02T03:04:05.678901Z  WARN it waits Z here\n", Some("it waits Z here")),
+            ("sh: Zed: not found\n", Some("sh: Zed: not found")),
+            ("A to Z is said\n", Some("A to Z is said")),
+        ] {
+            fs::write(&log, format!("{before}{line}")).expect("written");
+            assert_eq!(last_sentence(&log, before.len() as u64).as_deref(), sentence);
+        }
     }
 
     #[test]

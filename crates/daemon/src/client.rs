@@ -5,7 +5,7 @@ mod event;
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -139,12 +139,14 @@ impl Client {
 
     /// Asks for a lock. The outcome comes as [`Event::Locked`] or [`Event::Refused`].
     ///
-    /// Before the first one this takes the shared `flock` of the holders file; it blocks while a
-    /// daemon is starting.
+    /// Before the first one this takes the shared `flock` of the daemon's holders file. As long as it is
+    /// open here or in a child that inherited it, no later daemon grants anything: drop a client whose
+    /// connection was lost before asking another one.
     ///
     /// # Errors
     ///
     /// [`ClientError::Invalid`] for names, groups and purposes that cannot be; nothing was sent.
+    /// [`ClientError::ConnectionLost`].
     pub fn lock(&mut self, request: &LockRequest<'_>) -> Result<Handle, ClientError> {
         check_len("resource name", request.name.len(), 1, NAME_LEN_MAX)?;
         check_len("group name", request.group.len(), 0, GROUP_LEN_MAX)?;
@@ -419,8 +421,14 @@ impl Client {
         if self.holders.is_some() {
             return Ok(());
         }
-        let path = location::holders_file(&self.socket);
-        let failed = |error| ClientError::Io { what: format!("lock {}", path.display()), error };
+        let path = location::holders_file(&self.socket, self.welcome.epoch);
+        let failed = |error: std::io::Error| match error.kind() {
+            ErrorKind::NotFound => {
+                let reason = format!("the daemon is gone, and its {} with it", path.display());
+                ClientError::ConnectionLost { reason }
+            }
+            _ => ClientError::Io { what: format!("lock {}", path.display()), error },
+        };
         let file = File::open(&path).map_err(failed)?;
         while let Err(error) = flock(&file, FlockOperation::LockShared) {
             if error != OsErrno::INTR {
@@ -545,7 +553,6 @@ fn check_len(what: &str, len: usize, min: usize, max: usize) -> Result<(), Clien
 }
 
 fn connect_error(socket: &Path, error: std::io::Error) -> ClientError {
-    use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
             let advice = "start it with `systemctl start stackglued` or `stackglue daemon`";

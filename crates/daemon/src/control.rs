@@ -95,6 +95,10 @@ pub struct StatusItem {
     pub locks: usize,
     /// Locks whose process is gone.
     pub orphans: usize,
+    /// Processes of an earlier daemon that still run, as far as they are known: nothing is granted
+    /// before they have ended. Absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier_holders: Option<Vec<u32>>,
     /// Groups connected now.
     pub groups: Vec<GroupItem>,
     /// What happened since the start.
@@ -137,7 +141,8 @@ pub struct LockItem {
     pub group: String,
     /// Its resource.
     pub name: Name,
-    /// The lock's id on its node, unique in the group.
+    /// The lock's id on its node, unique in the group; 0 while it waits for processes of an earlier
+    /// daemon.
     pub id: u32,
     /// The mode it holds.
     pub mode: Option<String>,

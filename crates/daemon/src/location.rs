@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `S` | the socket |
 //! | `S.lock` | locked with `flock` by the one daemon of the socket; holds its pid |
-//! | `S.holders` | locked shared by every process that asked for a lock, and its children |
+//! | `S.holders.EPOCH` | locked shared by every process that asked for a lock, and its children |
 //! | `S.start` | locked by the client that starts a daemon |
 //! | `S.log` | standard error of a daemon that a client started |
 
@@ -169,8 +169,22 @@ pub(crate) fn daemon_lock_file(socket: &Path) -> PathBuf {
     beside(socket, ".lock")
 }
 
-pub(crate) fn holders_file(socket: &Path) -> PathBuf {
-    beside(socket, ".holders")
+pub(crate) fn holders_file(socket: &Path, epoch: u32) -> PathBuf {
+    beside(socket, &format!("{HOLDERS_SUFFIX}{epoch}"))
+}
+
+/// Every holders file beside the socket, of whatever daemon.
+pub(crate) fn holders_files(socket: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut prefix = socket.file_name().unwrap_or_default().to_owned();
+    prefix.push(HOLDERS_SUFFIX);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory_of(socket))? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
+            files.push(entry.path());
+        }
+    }
+    Ok(files)
 }
 
 pub(crate) fn start_lock_file(socket: &Path) -> PathBuf {
@@ -223,6 +237,8 @@ fn choose_state_dir(variable: impl Fn(&str) -> Option<OsString>, uid: u32) -> Op
 fn tmp_socket(uid: u32) -> PathBuf {
     format!("/tmp/stackglue-{uid}/stackglued.sock").into()
 }
+
+const HOLDERS_SUFFIX: &str = ".holders.";
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 //! A request costs one wake-up, one `read` and one `write`. Outcomes that arise elsewhere, such as the
 //! grant that an unlock makes possible, are written at the end of the turn, once per client.
 
+mod barrier;
 mod counters;
 mod group;
 mod listing;
@@ -35,7 +36,7 @@ use user::{UserOptions, UserPlugin};
 
 use crate::config::Config;
 use crate::error::DaemonError;
-use crate::instance::{Instance, wait_for_holders};
+use crate::instance::{EarlierHolders, HoldersFile, Instance};
 use crate::protocol::{ErrorCode, FromDaemon};
 use crate::{groups_file, location, token};
 use node::Node;
@@ -63,6 +64,7 @@ pub struct Server {
     started: Instant,
     /// Removes the socket when dropped; before the daemon lock.
     socket: SocketFile,
+    _holders: HoldersFile,
     _instance: Instance,
 }
 
@@ -80,8 +82,8 @@ impl Stopper {
 impl Server {
     /// Takes the socket, a new fencing epoch and the stack; clients can connect from then on.
     ///
-    /// Blocks while another daemon of the socket is leaving, and while processes that a dead daemon
-    /// granted locks to are still running.
+    /// Blocks while another daemon of the socket is leaving. While processes that an earlier daemon
+    /// granted locks to are still running, it serves but grants nothing.
     ///
     /// # Errors
     ///
@@ -98,7 +100,8 @@ impl Server {
         location::prepare_directory(&path)?;
         let instance = Instance::acquire(&path, LEAVING_PATIENCE)?;
         let epoch = token::next_epoch(&config.state_dir)?;
-        wait_for_holders(&path, config.socket_mode, gid)?;
+        let holders = HoldersFile::create(&path, epoch, config.socket_mode, gid)?;
+        let earlier = EarlierHolders::find(&path, &holders)?;
 
         let glue = Glue::new();
         let announced = glue
@@ -112,7 +115,7 @@ impl Server {
         let poll = Poll::new().map_err(DaemonError::Loop)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(DaemonError::Loop)?;
         let shared = Arc::new(Shared::new(config.limits, waker));
-        let node = Node::new(glue, &config, epoch, shared.clone())?;
+        let node = Node::new(glue, &config, epoch, shared.clone(), earlier)?;
 
         location::remove_stale(&path)?;
         let (socket, mut listener) = SocketFile::bind(&path, config.socket_mode, gid)
@@ -135,6 +138,7 @@ impl Server {
             config,
             started: Instant::now(),
             socket,
+            _holders: holders,
             _instance: instance,
         })
     }

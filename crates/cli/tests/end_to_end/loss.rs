@@ -1,9 +1,9 @@
 //! The lock is lost, or its holder is killed, while the command runs.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::host::{Host, Running, STAY, eventually, runs};
 
@@ -55,14 +55,11 @@ fn a_command_that_is_to_be_notified_is_told_and_goes_on() {
 #[test]
 fn a_new_daemon_grants_nothing_before_the_holders_of_the_old_one_have_ended() {
     let host = Host::new();
-    let mut holder =
-        host.hold(&["--on-loss", "notify", "demo", "--", "sh", "-c", &keeps_on("USR1")]);
-    let command = holder.pid_line();
-    host.kill_daemon();
-    holder.expect_line("told");
-    let next = ["lock", "-w", "50", "demo", "--", "sh", "-c", "echo new >> order"];
+    let (_holder, command) = hold_without_daemon(&host);
+    let next = ["lock", "demo", "--", "sh", "-c", "echo new >> order"];
     let next = Running::start(host.command(&next));
-    std::thread::sleep(Duration::from_millis(700));
+    host.await_queue("waiting", 1);
+    std::thread::sleep(Duration::from_millis(200));
     assert!(runs(command) && !host.path("order").exists());
     fs::write(host.path("stop"), "").expect("written");
     let ran = next.end();
@@ -70,18 +67,55 @@ fn a_new_daemon_grants_nothing_before_the_holders_of_the_old_one_have_ended() {
     assert_eq!(fs::read_to_string(host.path("order")).expect("written"), "old\nnew\n");
 }
 
-#[test]
-fn a_timeout_counts_while_a_new_daemon_waits_for_the_holders_of_the_old_one() {
-    let host = Host::new();
+/// A holder whose daemon was killed, and whose command goes on until the file `stop` is there.
+fn hold_without_daemon(host: &Host) -> (Running, Pid) {
     let mut holder =
         host.hold(&["--on-loss", "notify", "demo", "--", "sh", "-c", &keeps_on("USR1")]);
-    holder.pid_line();
+    let command = holder.pid_line();
     host.kill_daemon();
     holder.expect_line("told");
+    (holder, command)
+}
+
+#[test]
+fn while_the_holders_of_a_dead_daemon_run_nobody_waits_longer_than_he_wants_to() {
+    let host = Host::new();
+    let (mut holder, command) = hold_without_daemon(&host);
+    let since = Instant::now();
+    let command = command.to_string();
+    let ran = host.run(&["lock", "-n", "demo", "echo", "never"]);
+    ran.expect_sentence(1, &["processes of a stackglued that died still run", &command]);
+    assert_eq!(ran.out, "");
     let ran = host.run(&["lock", "-w", "0.5", "demo", "echo", "never"]);
     ran.expect_sentence(1, &["within 0.5 s"]);
     assert_eq!(ran.out, "");
+    let waits = Running::start(host.command(&["lock", "demo", "echo", "never"]));
+    host.await_queue("waiting", 1);
+    waits.signal(Signal::INT);
+    assert_eq!(waits.end().status, 130);
+    host.await_no_lock();
+    host.run(&["value", "get", "demo"]).expect_sentence(1, &[&command]);
+    assert!(since.elapsed() < Duration::from_secs(9), "no timeout of a start");
     assert!(!holder.has_ended());
+}
+
+#[test]
+fn status_tells_that_the_holders_of_a_dead_daemon_run() {
+    let host = Host::new();
+    let (holder, command) = hold_without_daemon(&host);
+    host.run(&["lock", "-n", "demo", "true"]);
+    let ran = host.run_well(&["status"]);
+    let pids = format!("{}, {command}", holder.pid());
+    assert!(ran.out.contains("waits for  processes of a stackglued that died"), "{ran:?}");
+    assert!(ran.out.contains(&pids), "{pids}: {ran:?}");
+    let first = host.daemon();
+    host.run(&["lock", "-n", "demo", "true"]);
+    assert_eq!(host.daemon(), first, "one daemon is enough");
+    fs::write(host.path("stop"), "").expect("written");
+    holder.end();
+    host.run_well(&["lock", "-w", "50", "demo", "true"]);
+    let ran = host.run_well(&["status", "--json"]);
+    assert!(!ran.out.contains("earlier_holders"), "{ran:?}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::protocol::DEFAULT_GROUP;
 pub(super) struct Group {
     pub(super) name: String,
     pub(super) connection: Arc<Connection>,
+    pub(super) protocol: Arc<GroupProtocol>,
     pub(super) tally: Arc<Tally>,
     pub(super) node: u32,
     was_used: bool,
@@ -142,7 +143,7 @@ impl Groups {
         // The protocol is new: nothing was set.
         let _ = protocol.connection.set(Arc::downgrade(&connection));
         let node = connection.this_node().map_or(0, |node| node.0);
-        Ok(Group { name: name.to_owned(), connection, tally, node, was_used: true })
+        Ok(Group { name: name.to_owned(), connection, protocol, tally, node, was_used: true })
     }
 
     fn leave_where(&mut self, mut unwanted: impl FnMut(&mut Group) -> bool) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use stackglue::{Connection, Lksb, LockView, Mode, Queue};
 
-use super::group::Groups;
+use super::group::{Group, Groups};
 use super::lock::LockState;
 use super::process::{Process, Shared};
 use crate::control::{BlockerItem, LockItem, Name};
@@ -83,10 +83,13 @@ pub(super) struct Listing {
 
 impl Listing {
     /// Copies the locks of the groups and resources asked for.
-    pub(super) fn new(
+    ///
+    /// The requests in `parked` wait for processes of an earlier daemon, and the stack does not know them.
+    pub(super) fn new<'a>(
         process: &Arc<Process>,
         id: u32,
         groups: &Groups,
+        parked: impl Iterator<Item = &'a Lksb>,
         group: Option<&str>,
         name: Option<&Name>,
     ) -> Listing {
@@ -103,6 +106,15 @@ impl Listing {
                     locks.extend(resource.locks.iter().map(copy));
                 }
             });
+        }
+        for lksb in parked {
+            let Some(state) = lksb.state::<LockState>() else { continue };
+            let Some(connected) = groups.get(state.group) else { continue };
+            if group.is_none_or(|wanted| wanted == connected.name)
+                && name.is_none_or(|wanted| wanted.as_bytes() == state.name().as_bytes())
+            {
+                locks.push_back(Copied::parked(connected, state, lksb));
+            }
         }
         Listing { process: process.clone(), id, locks }
     }
@@ -179,6 +191,21 @@ impl Copied {
             requested: lock.requested,
             orphan: lock.orphan,
             blockers: blockers.collect(),
+        }
+    }
+
+    fn parked(group: &Group, state: &LockState, lksb: &Lksb) -> Copied {
+        Copied {
+            group: group.name.as_str().into(),
+            name: state.name().as_bytes().into(),
+            id: 0,
+            node: group.node,
+            lksb: Some(lksb.clone()),
+            queue: Queue::Waiting,
+            granted: None,
+            requested: Some(state.wanted()),
+            orphan: false,
+            blockers: Vec::new(),
         }
     }
 

@@ -4,9 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use stackglue::{Abandoned, Errno, Glue, LVB_LEN_MAX, Lksb, LockFlags, NameError, ResourceName};
+use stackglue::{
+    Abandoned, Errno, Glue, LVB_LEN_MAX, Lksb, LockFlags, Mode, NameError, ResourceName,
+};
 
-use super::group::Groups;
+use super::barrier::Barrier;
+use super::group::{Group, Groups};
 use super::listing::Listing;
 use super::lock::{LockState, Role, refusal_text, unlock_text};
 use super::process::{Ending, Process, Shared, printable};
@@ -14,6 +17,7 @@ use super::revoke::Revocation;
 use super::value::ValueOperation;
 use crate::config::Config;
 use crate::error::DaemonError;
+use crate::instance::EarlierHolders;
 use crate::protocol::{ErrorCode, FromClient, FromDaemon, GROUP_LEN_MAX, LockFrame, VERSION};
 
 /// Why something was refused: an errno, and a sentence.
@@ -28,6 +32,9 @@ pub(super) struct Node {
     pub(super) epoch: u32,
     pub(super) number: u32,
     pub(super) clients: usize,
+    /// While it is there nothing was granted yet: every lock of a process is a request that waits behind
+    /// it, which the stack knows nothing of.
+    pub(super) barrier: Option<Barrier>,
     pub(super) values: Vec<ValueOperation>,
     pub(super) values_last: u64,
     pub(super) revocations: Vec<Revocation>,
@@ -41,6 +48,7 @@ impl Node {
         config: &Config,
         epoch: u32,
         shared: Arc<Shared>,
+        earlier: Option<EarlierHolders>,
     ) -> Result<Node, DaemonError> {
         let groups = Groups::new(glue.clone(), config.cluster.clone(), shared.clone());
         let number =
@@ -53,6 +61,7 @@ impl Node {
             epoch,
             number,
             clients: 0,
+            barrier: earlier.map(Barrier::new),
             values: Vec::new(),
             values_last: 0,
             revocations: Vec::new(),
@@ -96,9 +105,14 @@ impl Node {
         if process.command.get().is_some() {
             self.clients -= 1;
         }
-        for lksb in process.go().into_values() {
-            if let Some(state) = lksb.state::<LockState>() {
-                self.abandon(state.group, &lksb);
+        let locks = process.go();
+        if self.barrier.is_some() {
+            self.forget_parked_of(process, locks.into_values());
+        } else {
+            for lksb in locks.into_values() {
+                if let Some(state) = lksb.state::<LockState>() {
+                    self.abandon(state.group, &lksb);
+                }
             }
         }
         self.forget_values_of(process);
@@ -109,6 +123,9 @@ impl Node {
     /// Goes on with whatever does not depend on a frame.
     #[inline]
     pub(super) fn go_on(&mut self) {
+        if self.barrier.is_some() {
+            self.watch_barrier();
+        }
         self.run_values();
         if !self.revocations.is_empty() {
             self.watch_revocations();
@@ -128,7 +145,8 @@ impl Node {
             return Some(0);
         }
         let deadlines = self.revocations.iter().map(Revocation::deadline_ms);
-        deadlines.chain(self.groups.sweep_at_ms()).min()
+        let barrier = self.barrier.as_ref().map(Barrier::poll_at_ms);
+        deadlines.chain(self.groups.sweep_at_ms()).chain(barrier).min()
     }
 
     /// Whether nobody would miss this daemon.
@@ -213,9 +231,16 @@ impl Node {
                 return Ok(());
             }
         };
+        let now_ms = self.shared.now_ms();
+        if let Some(barrier) = &mut self.barrier
+            && frame.flags.contains(LockFlags::NOQUEUE)
+        {
+            let refusal = barrier.refusal(now_ms);
+            self.refuse(process, handle, refusal);
+            return Ok(());
+        }
         self.begin_call(process)?;
         let Some(group) = self.groups.get(group_key) else { return Ok(()) };
-        let now_ms = self.shared.now_ms();
         let role = Role::Client(handle);
         let state = LockState::new(process, role, group_key, name, frame.purpose, now_ms);
         state.begin(frame.mode, frame.flags, now_ms);
@@ -225,11 +250,28 @@ impl Node {
         }
         process.state().locks.insert(handle, lksb.clone());
         group.tally.locks.fetch_add(1, Ordering::Relaxed);
-        if let Err(errno) = group.connection.lock(frame.mode, &lksb, frame.flags, name) {
-            group.tally.lock_ended();
-            self.fail_call(process, &lksb, errno, true);
+        match &mut self.barrier {
+            None => self.submit(group, process, &lksb, frame.mode, frame.flags, name),
+            Some(barrier) => barrier.park(lksb),
         }
         Ok(())
+    }
+
+    /// Makes the lock call for a new lock that is in the books of its process and its group.
+    #[inline]
+    pub(super) fn submit(
+        &self,
+        group: &Group,
+        process: &Arc<Process>,
+        lksb: &Lksb,
+        mode: Mode,
+        flags: LockFlags,
+        name: ResourceName<'_>,
+    ) {
+        if let Err(errno) = group.connection.lock(mode, lksb, flags, name) {
+            group.tally.lock_ended();
+            self.fail_call(process, lksb, errno, true);
+        }
     }
 
     fn convert(&mut self, process: &Arc<Process>, frame: &LockFrame<'_>) -> Result<(), Ending> {
@@ -290,7 +332,7 @@ impl Node {
     }
 
     fn unlock_lksb(
-        &self,
+        &mut self,
         lksb: &Lksb,
         state: &LockState,
         flags: LockFlags,
@@ -299,6 +341,9 @@ impl Node {
         let group = self.groups.get(state.group).ok_or(Errno::ENOENT)?;
         if !lvb.is_empty() {
             lksb.set_lvb(lvb)?;
+        }
+        if let Some(barrier) = &mut self.barrier {
+            return barrier.withdraw(lksb, flags, &group.protocol);
         }
         group.connection.unlock(lksb, flags)
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use stackglue::Errno;
 
+use super::barrier::Barrier;
 use super::listing::Listing;
 use super::node::{Node, Refusal};
 use super::process::Process;
@@ -14,14 +15,19 @@ use crate::control::{ControlRequest, CountersItem, GroupItem, StackItem, StatusI
 impl Node {
     /// Serves a control request: its answer ends now, or later.
     pub(super) fn request(&mut self, process: &Arc<Process>, id: u32, json: &[u8]) {
-        let started = match serde_json::from_slice(json) {
-            Ok(request) => self.start(process, id, request),
+        match serde_json::from_slice(json) {
+            Ok(request) => self.answer(process, id, request),
             Err(error) => {
                 self.shared.counters.bad_frame("request");
-                Err((Errno::EINVAL, format!("this control request is not known: {error}")))
+                let text = format!("this control request is not known: {error}");
+                process.end(&self.shared, id, Err((Errno::EINVAL, text)));
             }
-        };
-        match started {
+        }
+    }
+
+    /// Starts a control request, and ends its answer unless that comes later.
+    pub(super) fn answer(&mut self, process: &Arc<Process>, id: u32, request: ControlRequest) {
+        match self.start(process, id, request) {
             Ok(Answer::Later) => {}
             Ok(Answer::Now) => process.end(&self.shared, id, Ok(())),
             Err(refusal) => process.end(&self.shared, id, Err(refusal)),
@@ -34,8 +40,31 @@ impl Node {
         id: u32,
         request: ControlRequest,
     ) -> Result<Answer, Refusal> {
+        let now_ms = self.shared.now_ms();
+        match (request, &mut self.barrier) {
+            (request @ ControlRequest::SetValue { .. }, Some(barrier)) => {
+                barrier.park_request(process, id, request);
+                Ok(Answer::Later)
+            }
+            (ControlRequest::Value { .. } | ControlRequest::Revoke { .. }, Some(barrier)) => {
+                Err(barrier.refusal(now_ms))
+            }
+            (request, _) => self.start_freely(process, id, request),
+        }
+    }
+
+    /// Starts what no earlier daemon's processes are in the way of.
+    fn start_freely(
+        &mut self,
+        process: &Arc<Process>,
+        id: u32,
+        request: ControlRequest,
+    ) -> Result<Answer, Refusal> {
         match request {
-            ControlRequest::Status {} => process.item(&self.shared, id, &self.status()),
+            ControlRequest::Status {} => {
+                let status = self.status();
+                process.item(&self.shared, id, &status);
+            }
             ControlRequest::Counters {} => {
                 let counters = self.shared.counters.by_name();
                 process.item(&self.shared, id, &CountersItem { counters });
@@ -45,7 +74,8 @@ impl Node {
                     "" => crate::protocol::DEFAULT_GROUP,
                     group => group,
                 });
-                let listing = Listing::new(process, id, &self.groups, group, name.as_ref());
+                let parked = self.barrier.iter().flat_map(Barrier::locks);
+                let listing = Listing::new(process, id, &self.groups, parked, group, name.as_ref());
                 self.listings.push(listing);
                 return Ok(Answer::Later);
             }
@@ -72,7 +102,9 @@ impl Node {
         Ok(Answer::Now)
     }
 
-    fn status(&self) -> StatusItem {
+    fn status(&mut self) -> StatusItem {
+        let now_ms = self.shared.now_ms();
+        let earlier_holders = self.barrier.as_mut().map(|barrier| barrier.pids(now_ms).to_vec());
         let stack = self.stack();
         let groups = self.groups.iter().map(|group| GroupItem {
             name: group.name.clone(),
@@ -88,7 +120,8 @@ impl Node {
             plugin: stack.plugin,
             node: self.number,
             epoch: self.epoch,
-            uptime_ms: self.shared.now_ms(),
+            uptime_ms: now_ms,
+            earlier_holders,
             clients: self.clients,
             locks: self.groups.locks(),
             orphans: self.groups.orphans(),

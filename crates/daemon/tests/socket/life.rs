@@ -6,7 +6,6 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use dlm::{LockFlags, Mode};
@@ -117,28 +116,13 @@ fn a_group_that_does_not_exist_is_refused() {
 }
 
 #[test]
-fn a_new_daemon_grants_nothing_while_a_holder_of_the_old_one_is_alive() {
-    let daemon = Daemon::start();
-    let mut holder = daemon.client("holder");
-    lock(&mut holder, "n", Mode::EX);
-    let directory = daemon.stop();
-    let config = config_in(directory.path());
-    let (started, waits) = mpsc::channel();
-    std::thread::scope(|scope| {
-        scope.spawn(move || started.send(Server::bind(config).map(drop)));
-        assert!(waits.recv_timeout(Duration::from_millis(100)).is_err(), "a holder is left");
-        drop(holder);
-        waits.recv_timeout(PATIENCE).expect("in time").expect("started");
-    });
-}
-
-#[test]
 fn a_client_that_asked_for_no_lock_does_not_hold_up_a_new_daemon() {
     let daemon = Daemon::start();
     let mut client = daemon.client("a");
     status(&mut client);
     let directory = daemon.stop();
-    drop(Daemon::start_in(directory, |_| ()));
+    let daemon = Daemon::start_in(directory, |_| ());
+    assert_eq!(status(&mut daemon.client("b")).earlier_holders, None);
 }
 
 #[test]

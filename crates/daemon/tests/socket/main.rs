@@ -1,6 +1,7 @@
 //! A daemon and its clients over a real socket.
 
 mod bad_input;
+mod barrier;
 mod control;
 mod life;
 mod locks;
