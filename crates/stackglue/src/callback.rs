@@ -137,14 +137,23 @@ impl CallbackQueue {
 
     /// Gives the callback back when the caller is to deliver it, and keeps it when a delivery that
     /// goes on will. Calls for one queue must not overlap: a stack makes them under its own lock.
+    ///
+    /// `posted` runs when the callback has its place and nobody can have delivered it yet: whoever acts
+    /// on what it does posts behind this one.
     #[inline]
-    pub(crate) fn post(&self, callback: Callback) -> Option<Callback> {
+    pub(crate) fn post(&self, callback: Callback, posted: impl FnOnce()) -> Option<Callback> {
         // Only a post leaves IDLE, and posts do not overlap: nobody can come in between.
         if self.state.load(Ordering::Acquire) == IDLE {
             self.state.store(DELIVERING, Ordering::Relaxed);
+            posted();
             return Some(callback);
         }
-        self.post_behind(callback)
+        self.post_behind(callback, posted)
+    }
+
+    /// Whether no callback is being delivered or waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state.load(Ordering::Acquire) == IDLE
     }
 
     /// The callback to deliver next, or `None` when the delivery is over.
@@ -157,25 +166,28 @@ impl CallbackQueue {
     }
 
     #[cold]
-    fn post_behind(&self, callback: Callback) -> Option<Callback> {
+    fn post_behind(&self, callback: Callback, posted: impl FnOnce()) -> Option<Callback> {
         let mut slot = self.waiting.lock();
         let waiting = slot.get_or_insert_default();
         if !waiting.back().is_some_and(|last| makes_needless(*last, callback)) {
             waiting.push_back(callback);
         }
-        loop {
+        let first = loop {
             // The delivery can have ended before it saw the queue; then this thread begins one.
             match self.state.load(Ordering::Acquire) {
                 IDLE if self.exchange(IDLE, DELIVERING).is_ok() => {
                     let first = waiting.pop_front();
                     *slot = None;
-                    return first;
+                    break first;
                 }
-                DELIVERING if self.exchange(DELIVERING, QUEUED).is_ok() => return None,
-                QUEUED => return None,
+                DELIVERING if self.exchange(DELIVERING, QUEUED).is_ok() => break None,
+                QUEUED => break None,
                 _ => {}
             }
-        }
+        };
+        // The queue is still locked: a delivery cannot take the callback before this is done.
+        posted();
+        first
     }
 
     #[cold]
@@ -256,9 +268,9 @@ mod tests {
         for (earlier, later, kept) in cases {
             let queue = CallbackQueue::new();
             let first = Callback::lock(None, StatusFlags::empty(), None);
-            assert_eq!(queue.post(first), Some(first));
-            assert_eq!(queue.post(bast(earlier)), None);
-            assert_eq!(queue.post(bast(later)), None);
+            assert_eq!(queue.post(first, || ()), Some(first));
+            assert_eq!(queue.post(bast(earlier), || ()), None);
+            assert_eq!(queue.post(bast(later), || ()), None);
             assert_eq!(queue.next(), Some(bast(earlier)));
             assert_eq!(queue.next(), kept.then_some(bast(later)), "{earlier} then {later}");
         }
@@ -269,7 +281,7 @@ mod tests {
         let queue = CallbackQueue::new();
         let bast = Callback::blocking(Mode::EX);
         for _ in 0..3 {
-            assert_eq!(queue.post(bast), Some(bast));
+            assert_eq!(queue.post(bast, || ()), Some(bast));
             assert_eq!(queue.next(), None);
         }
     }

@@ -102,7 +102,7 @@ impl Connection {
         self.plocks
     }
 
-    /// Takes, tests or drops a cluster-wide POSIX lock.
+    /// Takes or drops a cluster-wide POSIX lock.
     ///
     /// # Errors
     ///
@@ -267,8 +267,8 @@ impl Core {
     }
 
     fn leave(&self) -> Result<(), Errno> {
-        self.stack.disconnect()?;
+        // First, so that nobody gets a lock in a group that is being left.
         self.left.store(true, Ordering::Relaxed);
-        Ok(())
+        self.stack.disconnect().inspect_err(|_| self.left.store(false, Ordering::Relaxed))
     }
 }

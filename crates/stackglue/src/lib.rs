@@ -51,6 +51,7 @@ mod client;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod connection;
+mod delivery;
 mod error;
 mod glue;
 mod hangup;

@@ -9,7 +9,7 @@ use dlm::{Errno, LVB_LEN_MAX, Mode, StatusFlags};
 use parking_lot::Mutex;
 
 use crate::callback::CallbackQueue;
-use crate::{Callback, LockingProtocol};
+use crate::{Callback, LockingProtocol, delivery};
 
 /// A lock status block: what the caller and the stack share about one lock.
 ///
@@ -143,17 +143,32 @@ impl Lksb {
     #[inline]
     #[must_use = "an undelivered callback blocks every later one of this lock"]
     pub fn post(&self, callback: Callback) -> Option<Callback> {
-        self.0.callbacks.post(callback)
+        self.0.callbacks.post(callback, || ())
+    }
+
+    /// [`post`](Self::post) for the last callback of a lock, after which the block is free for another
+    /// one: whoever takes it posts behind this callback, under whatever lock of the stack.
+    #[inline]
+    #[must_use = "an undelivered callback blocks every later one of this lock"]
+    pub fn post_last(&self, callback: Callback) -> Option<Callback> {
+        self.0.callbacks.post(callback, || self.set_lock_id(0))
     }
 
     /// Calls the protocol for a callback that [`post`](Self::post) gave back, and for those that are
     /// queued behind it meanwhile. To be called with none of the stack's locks held.
+    ///
+    /// Callbacks that lock and unlock nest; beyond some depth they wait until the outermost has
+    /// returned. When one panics the others are delivered all the same, before the panic goes on.
     #[inline]
-    pub fn deliver(&self, callback: Callback, protocol: &dyn LockingProtocol) {
-        let mut next = Some(callback);
-        while let Some(callback) = next {
-            self.call(callback, protocol);
-            next = self.0.callbacks.next();
+    pub fn deliver(&self, callback: Callback, protocol: &Arc<dyn LockingProtocol>) {
+        delivery::deliver(self, callback, protocol);
+    }
+
+    /// Waits until no callback is being delivered: after [`silence`](Self::silence), until none ever
+    /// will be. Not to be called inside one.
+    pub fn wait_until_idle(&self) {
+        while !self.0.callbacks.is_idle() {
+            std::thread::yield_now();
         }
     }
 
@@ -182,7 +197,12 @@ impl Lksb {
 
     /// Makes what `callback` says visible, then calls the protocol.
     #[inline]
-    fn call(&self, callback: Callback, protocol: &dyn LockingProtocol) {
+    pub(crate) fn next_callback(&self) -> Option<Callback> {
+        self.0.callbacks.next()
+    }
+
+    #[inline]
+    pub(crate) fn call(&self, callback: Callback, protocol: &dyn LockingProtocol) {
         if self.0.silenced.load(Ordering::Acquire) {
             return;
         }

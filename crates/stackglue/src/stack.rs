@@ -97,7 +97,7 @@ pub trait StackConnection: Send + Sync {
 
     /// The process that owned the lock of this block is gone: drops the lock and marks a value block
     /// it could have written not valid, or keeps it as an orphan if its last lock call had
-    /// `PERSISTENT`. No callback of the block comes after this returns, unless it is adopted.
+    /// `PERSISTENT`. No callback of the block begins after this returns.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ pub trait StackConnection: Send + Sync {
     /// One line about the lock of this block for a person who debugs.
     fn dump_lksb(&self, lksb: &Lksb) -> String;
 
-    /// Takes, tests or drops a cluster-wide POSIX lock.
+    /// Takes or drops a cluster-wide POSIX lock.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! The callbacks of one lock, posted by many threads: in order, one at a time, each once.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use stackglue::{Callback, Errno, Lksb, LockingProtocol, Mode, ProtocolVersion, StatusFlags};
@@ -36,7 +36,8 @@ impl LockingProtocol for Witness {
 #[test]
 fn callbacks_of_one_lock_come_in_the_order_of_their_posts_one_at_a_time_and_once() {
     let lksb = Lksb::new(());
-    let witness = Witness::default();
+    let witness = Arc::new(Witness::default());
+    let protocol: Arc<dyn LockingProtocol> = witness.clone();
     // The stack's own lock, and what it decides under it: here, the next number.
     let decided = Mutex::new(0);
     thread::scope(|scope| {
@@ -50,13 +51,13 @@ fn callbacks_of_one_lock_come_in_the_order_of_their_posts_one_at_a_time_and_once
                     let to_deliver = lksb.post(callback);
                     drop(decided);
                     if let Some(callback) = to_deliver {
-                        lksb.deliver(callback, &witness);
+                        lksb.deliver(callback, &protocol);
                     }
                 }
             });
         }
     });
-    let seen = witness.seen.into_inner().expect("no panic");
+    let seen = std::mem::take(&mut *witness.seen.lock().expect("no panic"));
     assert!(seen.iter().copied().eq(1..=THREADS * POSTS_PER_THREAD));
 }
 
@@ -85,11 +86,12 @@ impl LockingProtocol for Chain {
 #[test]
 fn a_callback_that_causes_the_next_does_not_recurse() {
     let lksb = Lksb::new(());
-    let chain = Chain(Mutex::new(0));
+    let chain = Arc::new(Chain(Mutex::new(0)));
+    let protocol: Arc<dyn LockingProtocol> = chain.clone();
     let first = Callback::lock(None, StatusFlags::empty(), Some(Mode::EX));
     let first = lksb.post(first).expect("nothing is being delivered");
-    lksb.deliver(first, &chain);
-    assert_eq!(chain.0.into_inner().expect("no panic"), 10_000);
+    lksb.deliver(first, &protocol);
+    assert_eq!(*chain.0.lock().expect("no panic"), 10_000);
     assert_eq!(lksb.mode(), Some(Mode::EX));
 }
 
@@ -114,9 +116,10 @@ fn a_blocking_callback_is_not_delivered_once_the_mode_is_in_nobodys_way() {
     }
 
     let lksb = Lksb::new(());
-    let levels = Levels(Mutex::default());
+    let levels = Arc::new(Levels(Mutex::default()));
+    let protocol: Arc<dyn LockingProtocol> = levels.clone();
     let granted = Callback::lock(None, StatusFlags::empty(), Some(Mode::PR));
     let granted = lksb.post(granted).expect("nothing is being delivered");
-    lksb.deliver(granted, &levels);
-    assert_eq!(levels.0.into_inner().expect("no panic"), [Mode::EX]);
+    lksb.deliver(granted, &protocol);
+    assert_eq!(*levels.0.lock().expect("no panic"), [Mode::EX]);
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use dlm::{
     Effects, Errno, Lock, LockFlags, LockKey, Lvb, Mode, NodeNumber, Resource, ResourceName,
-    StatusFlags,
+    StatusFlags, check_request,
 };
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -24,7 +25,7 @@ pub const SOLO_NODE: NodeNumber = NodeNumber(1);
 /// What the stack needs to know from outside.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UserOptions {
-    /// Upper 24 bits of every fencing token. Must grow with every start of the stack on this host, or
+    /// Upper 24 bits of every fencing token: below 2^24. Must grow with every start of the stack on this host, or
     /// tokens repeat: its keeper writes it to disk before it hands it over.
     pub epoch: u32,
 }
@@ -69,6 +70,12 @@ impl Plugin for UserPlugin {
             );
             return Err(ConnectRefused { errno: Errno::ENOENT, reason });
         }
+        if self.options.epoch >> (u64::BITS - Self::TOKEN_SEQUENCE_BITS) != 0 {
+            let epoch = self.options.epoch;
+            let reason =
+                format!("fencing epoch {epoch} is above 2^24 - 1: tokens would run backwards");
+            return Err(ConnectRefused { errno: Errno::EINVAL, reason });
+        }
         if !self.groups.lock().insert(request.group.to_owned()) {
             let group = request.group;
             let reason = format!("group `{group}` is connected already: disconnect it first");
@@ -82,6 +89,7 @@ impl Plugin for UserPlugin {
             space: Lockspace::new(RandomState::new().hash_one(request.group), || Numbered {
                 shard: Shard::default(),
                 grants: self.grants_before.load(Ordering::Relaxed),
+                closed: false,
             }),
             grants_before: Arc::clone(&self.grants_before),
             tokens_from: u64::from(self.options.epoch) << Self::TOKEN_SEQUENCE_BITS,
@@ -105,6 +113,8 @@ struct UserConnection {
 struct Numbered {
     shard: Shard<Lksb>,
     grants: u64,
+    /// The group was left: a new connection may have the name by now.
+    closed: bool,
 }
 
 impl StackConnection for UserConnection {
@@ -147,18 +157,21 @@ impl StackConnection for UserConnection {
     }
 
     fn abandon(&self, lksb: &Lksb) -> Result<Abandoned, Errno> {
-        lksb.silence();
         self.on_lock(lksb, |shard, key, completions| {
+            lksb.silence();
             let stays = shard.abandon(key, completions)?;
             Ok(if stays { Abandoned::Orphaned } else { Abandoned::Dropped })
         })
     }
 
     fn purge(&self, condemned: &dyn Fn(&Lksb) -> bool) -> Result<usize, Errno> {
-        let purge_shard = |number| {
-            self.in_shard(number, None, |shard, completions| shard.purge(condemned, completions))
-        };
-        Ok((0..SHARD_COUNT).map(purge_shard).sum())
+        let mut purged = 0;
+        for number in 0..SHARD_COUNT {
+            purged += self.in_shard(number, None, |shard, completions| {
+                Ok(shard.purge(condemned, completions))
+            })?;
+        }
+        Ok(purged)
     }
 
     fn visit_resources(&self, visitor: &mut dyn FnMut(ResourceView<'_>)) {
@@ -190,13 +203,23 @@ impl StackConnection for UserConnection {
     }
 
     fn disconnect(&self) -> Result<(), Errno> {
+        let mut orphaned = Vec::new();
         for number in 0..SHARD_COUNT {
             let mut guard = self.space.shard(number).lock();
+            guard.closed = true;
             self.grants_before.fetch_max(guard.grants, Ordering::Relaxed);
             let shard = std::mem::take(&mut guard.shard);
-            for (_, lock) in shard.locks().iter() {
-                lock.owner.silence();
-                lock.owner.set_lock_id(0);
+            drop(guard);
+            orphaned.extend(shard.locks().iter().map(|(_, lock)| lock.owner.clone()));
+        }
+        for lksb in orphaned {
+            lksb.silence();
+            lksb.set_lock_id(0);
+            lksb.wait_until_idle();
+        }
+        for number in 0..SHARD_COUNT {
+            while self.space.ending(number).load(Ordering::Acquire) != 0 {
+                std::thread::yield_now();
             }
         }
         self.groups.lock().remove(&self.group);
@@ -217,20 +240,27 @@ impl UserConnection {
         flags: LockFlags,
         name: ResourceName<'_>,
     ) -> Result<(), Errno> {
+        check_request(mode, flags)?;
         if !lksb.claim() {
             return Err(Errno::EBUSY);
         }
         let (hash, number) = self.space.locate(name);
-        let adopted = self.in_shard(number, Some(lksb), |shard, completions| {
+        // The former status block goes only after the shard was let go of: its state is the user's.
+        let former = self.in_shard(number, Some(lksb), |shard, completions| {
             let (key, former) = shard.adopt(hash, name, mode, flags, lksb.clone())?;
-            former.set_lock_id(0);
             completions.granted(key, &shard.locks()[key], None);
-            Ok(())
+            Ok(former)
         });
-        if adopted.is_err() {
-            lksb.set_lock_id(0);
+        match former {
+            Ok(former) => {
+                former.set_lock_id(0);
+                Ok(())
+            }
+            Err(errno) => {
+                lksb.set_lock_id(0);
+                Err(errno)
+            }
         }
-        adopted
     }
 
     /// Does something to the lock of a status block.
@@ -252,17 +282,20 @@ impl UserConnection {
     }
 
     /// Does something under a shard's mutex, then lets go of it and delivers what follows: a callback
-    /// may lock and unlock.
+    /// may lock and unlock. `EINVAL` when the group was left.
     #[inline]
     fn in_shard<T>(
         &self,
         number: usize,
         own: Option<&Lksb>,
-        operation: impl FnOnce(&mut Shard<Lksb>, &mut Completions<'_, '_>) -> T,
-    ) -> T {
-        let mut deliveries = Deliveries { own, own_callback: None, others: None };
+        operation: impl FnOnce(&mut Shard<Lksb>, &mut Completions<'_, '_>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let mut deliveries = Deliveries { own, own_callback: None, others: None, ended: 0 };
         let mut guard = self.space.shard(number).lock();
-        let Numbered { shard, grants } = &mut *guard;
+        let Numbered { shard, grants, closed } = &mut *guard;
+        if *closed {
+            return Err(Errno::EINVAL);
+        }
         let result = operation(
             shard,
             &mut Completions {
@@ -272,9 +305,36 @@ impl UserConnection {
                 grants,
             },
         );
+        // Counted before the shard is let go of: who leaves the group sees the lock, or this.
+        let _ending = Ending::count(self.space.ending(number), deliveries.ended);
         drop(guard);
-        deliveries.run(&*self.protocol);
+        deliveries.run(&self.protocol);
         result
+    }
+}
+
+/// Locks that have ended, while their owners are being told.
+struct Ending<'a> {
+    count: &'a AtomicU32,
+    ended: u32,
+}
+
+impl<'a> Ending<'a> {
+    #[inline]
+    fn count(count: &'a AtomicU32, ended: u32) -> Ending<'a> {
+        if ended != 0 {
+            count.fetch_add(ended, Ordering::Relaxed);
+        }
+        Ending { count, ended }
+    }
+}
+
+impl Drop for Ending<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.ended != 0 {
+            self.count.fetch_sub(self.ended, Ordering::Release);
+        }
     }
 }
 
@@ -289,18 +349,38 @@ struct Deliveries<'a> {
     /// Locks of others that the operation granted or found in the way.
     /// Boxed: most operations concern nobody else.
     others: Option<Box<Posted>>,
+    /// How many locks ended.
+    ended: u32,
 }
 
 impl Deliveries<'_> {
     #[inline]
-    fn run(&mut self, protocol: &dyn LockingProtocol) {
+    fn run(self, protocol: &Arc<dyn LockingProtocol>) {
+        let others = self.others.map(|posted| Others { posted: posted.into_iter(), protocol });
         if let (Some(own), Some(callback)) = (self.own, self.own_callback) {
             own.deliver(callback, protocol);
         }
-        if let Some(others) = self.others.take() {
-            for (lksb, callback) in *others {
-                lksb.deliver(callback, protocol);
-            }
+        drop(others);
+    }
+}
+
+/// What is to be delivered to others, also when a handler panics: they wait for it.
+struct Others<'a> {
+    posted: smallvec::IntoIter<[(Lksb, Callback); 2]>,
+    protocol: &'a Arc<dyn LockingProtocol>,
+}
+
+impl Drop for Others<'_> {
+    fn drop(&mut self) {
+        let mut panic = None;
+        for (lksb, callback) in self.posted.by_ref() {
+            let deliver = AssertUnwindSafe(|| lksb.deliver(callback, self.protocol));
+            panic = catch_unwind(deliver).err().or(panic);
+        }
+        if let Some(panic) = panic
+            && !std::thread::panicking()
+        {
+            resume_unwind(panic);
         }
     }
 }
@@ -316,7 +396,14 @@ struct Completions<'own, 'call> {
 impl Completions<'_, '_> {
     #[inline]
     fn post(&mut self, lksb: &Lksb, callback: Callback) {
-        let Some(callback) = lksb.post(callback) else { return };
+        let posted = lksb.post(callback);
+        self.keep(lksb, posted);
+    }
+
+    /// Remembers a callback that is to be delivered here.
+    #[inline]
+    fn keep(&mut self, lksb: &Lksb, posted: Option<Callback>) {
+        let Some(callback) = posted else { return };
         if self.deliveries.own.is_some_and(|own| own.is(lksb)) {
             self.deliveries.own_callback = Some(callback);
         } else {
@@ -350,8 +437,10 @@ impl Effects<Lksb> for Completions<'_, '_> {
 
     #[inline]
     fn ended(&mut self, _key: LockKey, lock: &Lock<Lksb>, errno: Errno) {
-        lock.owner.set_lock_id(0);
-        self.post(&lock.owner, completion(errno, lock.status_flags(), None));
+        self.deliveries.ended += 1;
+        let callback = completion(errno, lock.status_flags(), None);
+        let posted = lock.owner.post_last(callback);
+        self.keep(&lock.owner, posted);
     }
 
     fn blocking(&mut self, _key: LockKey, lock: &Lock<Lksb>, level: Mode) {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use stackglue::{Callback, Errno, Lksb, LockFlags};
+use stackglue::{Callback, Errno, Lksb, LockFlags, LockingProtocol};
 
 use super::lock::{GroupProtocol, LockState};
 use super::node::{Node, Refusal};
@@ -108,7 +108,7 @@ impl Barrier {
         &mut self,
         lksb: &Lksb,
         flags: LockFlags,
-        protocol: &GroupProtocol,
+        protocol: Arc<GroupProtocol>,
     ) -> Result<(), Errno> {
         if flags.contains(LockFlags::CANCEL | LockFlags::FORCEUNLOCK) {
             return Err(Errno::EINVAL);
@@ -121,7 +121,8 @@ impl Barrier {
             false => Errno::EUNLOCK,
         };
         if let Some(callback) = lksb.post(Callback::unlock(Some(how), None)) {
-            lksb.deliver(callback, protocol);
+            let protocol: Arc<dyn LockingProtocol> = protocol;
+            lksb.deliver(callback, &protocol);
         }
         Ok(())
     }

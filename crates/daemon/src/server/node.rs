@@ -343,7 +343,7 @@ impl Node {
             lksb.set_lvb(lvb)?;
         }
         if let Some(barrier) = &mut self.barrier {
-            return barrier.withdraw(lksb, flags, &group.protocol);
+            return barrier.withdraw(lksb, flags, group.protocol.clone());
         }
         group.connection.unlock(lksb, flags)
     }

@@ -1,6 +1,6 @@
 //! Every interleaving of threads that post callbacks of one lock and deliver them.
 
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::sync::{Arc, Mutex};
 
 use super::{Callback, CallbackQueue};
@@ -19,7 +19,7 @@ impl World {
     fn post_and_deliver(&self) {
         let mut posted = self.posted.lock().expect("no poisoned model");
         *posted += 1;
-        let mut next = self.queue.post(Callback::unlock(Errno::from_number(*posted), None));
+        let mut next = self.queue.post(Callback::unlock(Errno::from_number(*posted), None), || ());
         drop(posted);
         while let Some(callback) = next {
             assert!(!self.in_callback.swap(true, Ordering::Relaxed), "two callbacks at once");
@@ -65,4 +65,41 @@ fn two_threads_that_post_twice() {
 #[test]
 fn three_threads_that_post_once() {
     every_callback_comes_once_and_in_order(&[1, 1, 1]);
+}
+
+/// A block that is free again with the last callback of its lock, and taken by a thread that posts under
+/// another lock of the stack.
+#[test]
+fn a_block_that_is_used_again_at_once() {
+    loom::model(|| {
+        let queue = Arc::new(CallbackQueue::new());
+        let free = Arc::new(AtomicBool::new(true));
+        let in_callback = Arc::new(AtomicBool::new(false));
+        let told = Arc::new(AtomicU32::new(0));
+        let use_once = {
+            let told = Arc::clone(&told);
+            move |bit: u32| {
+                let taken = free.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed);
+                if taken.is_err() {
+                    return 0;
+                }
+                let last = Callback::unlock(Errno::from_number(bit as i32), None);
+                let mut next = queue.post(last, || free.store(true, Ordering::Release));
+                while let Some(callback) = next {
+                    assert!(!in_callback.swap(true, Ordering::Relaxed), "two callbacks at once");
+                    let bit = callback.status().map_or(0, Errno::number) as u32;
+                    assert_eq!(told.fetch_or(bit, Ordering::Relaxed) & bit, 0, "told twice");
+                    in_callback.store(false, Ordering::Relaxed);
+                    next = queue.next();
+                }
+                bit
+            }
+        };
+        let other = {
+            let use_once = use_once.clone();
+            loom::thread::spawn(move || use_once(1) | use_once(2))
+        };
+        let used = use_once(4) | other.join().expect("no thread of the model panics");
+        assert_eq!(told.load(Ordering::Relaxed), used, "a callback was lost");
+    });
 }

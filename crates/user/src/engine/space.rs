@@ -1,6 +1,7 @@
 //! A lockspace: shards by name hash, and lock ids that find them again.
 
 use std::hash::BuildHasher;
+use std::sync::atomic::AtomicU32;
 
 use dlm::{LockKey, ResourceName};
 use foldhash::fast::FixedState;
@@ -8,7 +9,7 @@ use parking_lot::Mutex;
 
 /// Shards of a lockspace: enough that threads which are busy with a few thousand names seldom meet in
 /// one. A shard that two threads use is a cache line that travels between them, which costs more than
-/// the lock. 192 bytes each: 768 KiB for an empty lockspace.
+/// the lock. 256 bytes each: 1 MiB for an empty lockspace.
 pub const SHARD_COUNT: usize = 1 << SHARD_BITS;
 
 /// The most locks of one shard, and so of one resource.
@@ -24,11 +25,13 @@ pub struct Lockspace<T> {
 }
 
 impl<T> Lockspace<T> {
-    /// A lockspace of what `new_shard` makes. `seed` decides how names spread: a secret one keeps a process from choosing
-    /// names that all fall into one place; a known one repeats a run.
+    /// A lockspace of what `new_shard` makes. `seed` decides how names spread: a secret one keeps a
+    /// process from choosing names that all fall into one place; a known one repeats a run.
     pub fn new(seed: u64, new_shard: impl Fn() -> T) -> Lockspace<T> {
         Lockspace {
-            shards: (0..SHARD_COUNT).map(|_| Apart(Mutex::new(new_shard()))).collect(),
+            shards: (0..SHARD_COUNT)
+                .map(|_| Apart { shard: Mutex::new(new_shard()), ending: AtomicU32::new(0) })
+                .collect(),
             hasher: FixedState::with_seed(seed),
         }
     }
@@ -44,14 +47,23 @@ impl<T> Lockspace<T> {
     /// A shard by its number, below [`SHARD_COUNT`].
     #[inline]
     pub fn shard(&self, number: usize) -> &Mutex<T> {
-        &self.shards[number].0
+        &self.shards[number].shard
+    }
+
+    /// How many locks of a shard have ended whose owners are being told.
+    #[inline]
+    pub fn ending(&self, number: usize) -> &AtomicU32 {
+        &self.shards[number].ending
     }
 }
 
-/// A shard that shares no cache line with its neighbours.
+/// A shard that shares no cache line with its neighbours, nor the pair of lines fetched together.
 #[derive(Debug)]
-#[repr(align(64))]
-struct Apart<T>(Mutex<T>);
+#[repr(align(128))]
+struct Apart<T> {
+    shard: Mutex<T>,
+    ending: AtomicU32,
+}
 
 /// A lock's id on this node: never 0 nor `u32::MAX`, and used again after the lock has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,8 +79,8 @@ impl LockId {
     #[inline]
     pub fn to_number(self) -> u32 {
         assert!(
-            self.key.0 < (1 << (u32::BITS - SHARD_BITS)) - 2,
-            "a shard is full: 2^26 - 2 locks"
+            (self.key.0 as usize) < SHARD_LOCKS_MAX,
+            "a place beyond the most locks of a shard"
         );
         ((self.key.0 + 1) << SHARD_BITS) | self.shard as u32
     }
