@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 
 use crate::{Callback, Lksb, LockingProtocol};
@@ -18,16 +19,24 @@ const DEPTH_MAX: u32 = 32;
 pub(crate) fn deliver(lksb: &Lksb, callback: Callback, protocol: &Arc<dyn LockingProtocol>) {
     let depth = DEPTH.get();
     if depth == DEPTH_MAX {
-        let deferred = (lksb.clone(), callback, Arc::clone(protocol));
-        return DEFERRED.with_borrow_mut(|queue| queue.push_back(deferred));
+        return defer(lksb, callback, protocol);
     }
     DEPTH.set(depth + 1);
     let turn = Turn { lksb, protocol, depth };
     lksb.call(callback, &**protocol);
-    drop(turn);
+    turn.deliver_queued();
+    mem::forget(turn);
+    DEPTH.set(depth);
 }
 
-/// A delivery that goes on: whatever ends it, what is queued is delivered.
+#[cold]
+fn defer(lksb: &Lksb, callback: Callback, protocol: &Arc<dyn LockingProtocol>) {
+    let deferred = (lksb.clone(), callback, Arc::clone(protocol));
+    DEFERRED.with_borrow_mut(|queue| queue.push_back(deferred));
+    HAS_DEFERRED.set(true);
+}
+
+/// A delivery that goes on. Dropped only when a handler panics.
 struct Turn<'a> {
     lksb: &'a Lksb,
     protocol: &'a Arc<dyn LockingProtocol>,
@@ -36,40 +45,31 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     #[inline]
-    fn finish(&self) {
+    fn deliver_queued(&self) {
         while let Some(callback) = self.lksb.next_callback() {
             self.lksb.call(callback, &**self.protocol);
         }
-        if self.depth == 0 {
-            // Still inside, so that these do not nest in each other.
-            while let Some((lksb, callback, protocol)) =
-                DEFERRED.with_borrow_mut(VecDeque::pop_front)
-            {
-                deliver(&lksb, callback, &protocol);
-            }
+        if self.depth == 0 && HAS_DEFERRED.get() {
+            deliver_deferred();
         }
     }
 }
 
 impl Drop for Turn<'_> {
-    #[inline]
+    #[cold]
     fn drop(&mut self) {
-        /// Finishes again if a handler panics in here.
-        struct Again<'a, 'b>(&'a Turn<'b>);
-        impl Drop for Again<'_, '_> {
-            #[inline]
-            fn drop(&mut self) {
-                if std::thread::panicking() {
-                    self.0.finish();
-                }
-                DEPTH.set(self.0.depth);
-            }
-        }
-        let again = Again(self);
-        if !std::thread::panicking() {
-            again.0.finish();
-        }
+        self.deliver_queued();
+        DEPTH.set(self.depth);
     }
+}
+
+/// Delivers what would have nested too deep; it may nest, but no longer in what caused it.
+#[cold]
+fn deliver_deferred() {
+    while let Some((lksb, callback, protocol)) = DEFERRED.with_borrow_mut(VecDeque::pop_front) {
+        deliver(&lksb, callback, &protocol);
+    }
+    HAS_DEFERRED.set(false);
 }
 
 /// A callback that would have nested too deep.
@@ -77,5 +77,6 @@ type Deferred = (Lksb, Callback, Arc<dyn LockingProtocol>);
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static HAS_DEFERRED: Cell<bool> = const { Cell::new(false) };
     static DEFERRED: RefCell<VecDeque<Deferred>> = const { RefCell::new(VecDeque::new()) };
 }

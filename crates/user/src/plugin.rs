@@ -417,7 +417,10 @@ impl Effects<Lksb> for Completions<'_, '_> {
     #[inline]
     fn granted(&mut self, key: LockKey, lock: &Lock<Lksb>, lvb: Option<&Lvb>) {
         let lksb = &lock.owner;
-        lksb.set_lock_id(LockId { shard: self.shard, key }.to_number());
+        // A lock that is converted has its id.
+        if !lock.flags.contains(LockFlags::CONVERT) {
+            lksb.set_lock_id(LockId { shard: self.shard, key }.to_number());
+        }
         *self.grants += 1;
         lksb.set_token(self.tokens_from + *self.grants);
         if let Some(lvb) = lvb {
