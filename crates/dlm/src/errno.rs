@@ -41,10 +41,7 @@ errnos! {
     ENOSPC = 28, "no space left";
     EDEADLK = 35, "conversion deadlock";
     ENAMETOOLONG = 36, "name too long";
-    EPROTO = 71, "protocol version refused";
-    EBADR = 53, "not the master of the resource";
     ESRCH = 3, "no control daemon";
-    ERESTART = 85, "interrupted";
     EOPNOTSUPP = 95, "not supported by this stack";
     ENOTCONN = 107, "not connected to every heartbeating node";
     ETIMEDOUT = 110, "timed out";

@@ -66,12 +66,6 @@ impl Mode {
         matches!((self, to), (Mode::PR, Mode::CW) | (Mode::CW, Mode::PR))
     }
 
-    /// Whether a conversion from `self` to `to` gives something up and can never wait
-    /// (`fs/dlm/lock.c: down_conversion`).
-    pub const fn is_down_conversion(self, to: Mode) -> bool {
-        !self.is_middle_conversion(to) && (to as u8) < (self as u8)
-    }
-
     /// Whether `QUECVT` is allowed for a conversion from `self` to `to`
     /// (`fs/dlm/lock.c: __quecvt_compat_matrix`).
     pub const fn may_queue_conversion_to(self, to: Mode) -> bool {

@@ -105,7 +105,8 @@ pub trait StackConnection: Send + Sync {
     fn abandon(&self, lksb: &Lksb) -> Result<Abandoned, Errno>;
 
     /// Drops every orphan on this node for which `condemned` is true, and marks the value blocks they
-    /// could have written not valid. Returns how many were dropped.
+    /// could have written not valid. Returns how many were dropped. `condemned` must not use the
+    /// connection: it is asked while resources are held up.
     ///
     /// # Errors
     ///
