@@ -228,7 +228,7 @@ impl StackConnection for UserConnection {
 }
 
 impl UserConnection {
-    #[inline(never)]
+    #[inline]
     fn convert(&self, mode: Mode, lksb: &Lksb, flags: LockFlags) -> Result<(), Errno> {
         self.on_lock(lksb, |shard, key, completions| shard.convert(key, mode, flags, completions))
     }
