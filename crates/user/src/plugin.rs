@@ -203,16 +203,16 @@ impl StackConnection for UserConnection {
     }
 
     fn disconnect(&self) -> Result<(), Errno> {
-        let mut orphaned = Vec::new();
+        let mut left_behind = Vec::new();
         for number in 0..SHARD_COUNT {
             let mut guard = self.space.shard(number).lock();
             guard.closed = true;
             self.grants_before.fetch_max(guard.grants, Ordering::Relaxed);
             let shard = std::mem::take(&mut guard.shard);
             drop(guard);
-            orphaned.extend(shard.locks().iter().map(|(_, lock)| lock.owner.clone()));
+            left_behind.extend(shard.locks().iter().map(|(_, lock)| lock.owner.clone()));
         }
-        for lksb in orphaned {
+        for lksb in left_behind {
             lksb.silence();
             lksb.set_lock_id(0);
             lksb.wait_until_idle();
