@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rustix::process::{Pid, Signal, getpid, getsid, kill_process, set_child_subreaper};
+use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
 
 /// From now on a descendant whose parent has ended becomes our child, instead of vanishing from sight
 /// below init.
@@ -27,7 +27,7 @@ pub(crate) fn signal(command: Pid, signal: Signal) {
 /// Whoever is in a session of its own has left on purpose, as daemons do, and is not among them: the
 /// lock's own daemon, for one, which may be a child of this very process.
 pub(crate) fn running(command: Pid) -> Vec<Pid> {
-    let sessions = [getsid(None).ok(), Some(command)];
+    let sessions = [Process::read("self").map(|own| own.session), Some(command.as_raw_pid())];
     let mut children: HashMap<Pid, Vec<Pid>> = HashMap::new();
     for process in processes() {
         if sessions.contains(&Some(process.session)) && !matches!(process.state, 'Z' | 'X') {
@@ -50,10 +50,18 @@ struct Process {
     pid: Pid,
     state: char,
     parent: Pid,
-    session: Pid,
+    /// 0 when the session's leader is outside our pid namespace, as in a container that somebody entered;
+    /// `getsid` of rustix does not expect that.
+    session: i32,
 }
 
 impl Process {
+    /// `process` is a name below `/proc`.
+    fn read(process: &str) -> Option<Process> {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        Process::from_stat(&stat)
+    }
+
     /// The second field, the command in parentheses, may have spaces and parentheses itself.
     fn from_stat(stat: &str) -> Option<Process> {
         let pid = |number: &str| Pid::from_raw(number.parse().ok()?);
@@ -63,7 +71,7 @@ impl Process {
             pid: pid(&stat[..before])?,
             state: fields.next()?.chars().next()?,
             parent: pid(fields.next()?)?,
-            session: pid(fields.nth(1)?)?,
+            session: fields.nth(1)?.parse().ok()?,
         })
     }
 }
@@ -71,8 +79,9 @@ impl Process {
 fn processes() -> impl Iterator<Item = Process> {
     std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
         let name = entry.file_name();
-        name.to_str()?.parse::<u32>().ok()?;
-        Process::from_stat(&std::fs::read_to_string(entry.path().join("stat")).ok()?)
+        let name = name.to_str()?;
+        name.parse::<u32>().ok()?;
+        Process::read(name)
     })
 }
 
@@ -87,10 +96,16 @@ mod tests {
     fn a_command_s_name_does_not_confuse_the_fields_behind_it() {
         let pid = |number| Pid::from_raw(number).expect("not 0");
         let read = Process::from_stat("12 (a) R 7 (b) S 3 4 5 0 -1");
-        let expected = Process { pid: pid(12), state: 'S', parent: pid(3), session: pid(5) };
+        let expected = Process { pid: pid(12), state: 'S', parent: pid(3), session: 5 };
         assert_eq!(read, Some(expected));
         assert_eq!(Process::from_stat(""), None);
         assert_eq!(Process::from_stat("12 (sh) S 1"), None);
+    }
+
+    #[test]
+    fn a_session_led_from_outside_the_pid_namespace_is_a_session() {
+        let read = Process::from_stat("12 (a) S 3 0 0 0 -1").expect("a process");
+        assert_eq!(read.session, 0);
     }
 
     #[test]
@@ -105,8 +120,11 @@ mod tests {
             Pid::from_raw(line.parse().expect("a number")).expect("a pid")
         };
         let [one, other] = [pid(), pid()];
-        let session = |pid| getsid(Some(pid)).expect("it runs");
-        let (stayed, left) = if session(one) == one { (other, one) } else { (one, other) };
+        let leads = |pid: Pid| {
+            let pid = pid.as_raw_pid();
+            Process::read(&pid.to_string()).expect("it runs").session == pid
+        };
+        let (stayed, left) = if leads(one) { (other, one) } else { (one, other) };
         let found = running(command);
         assert!(found.contains(&command) && found.contains(&stayed) && !found.contains(&left));
         for process in [stayed, left] {
