@@ -31,6 +31,7 @@ macro_rules! errnos {
 errnos! {
     EPERM = 1, "operation not permitted";
     ENOENT = 2, "no such lock, name or driver";
+    EIO = 5, "input or output failed";
     E2BIG = 7, "too long";
     EAGAIN = 11, "the lock would have to wait";
     ENOMEM = 12, "out of memory";
@@ -38,10 +39,14 @@ errnos! {
     EBUSY = 16, "busy";
     EEXIST = 17, "exists already";
     EINVAL = 22, "invalid argument";
+    EFBIG = 27, "too many";
     ENOSPC = 28, "no space left";
+    ERANGE = 34, "out of range";
     EDEADLK = 35, "conversion deadlock";
     ENAMETOOLONG = 36, "name too long";
     ESRCH = 3, "no control daemon";
+    EPROTO = 71, "protocol versions differ";
+    ERESTART = 85, "to be tried again";
     EOPNOTSUPP = 95, "not supported by this stack";
     ENOTCONN = 107, "not connected to every heartbeating node";
     ETIMEDOUT = 110, "timed out";
