@@ -1,0 +1,128 @@
+//! References: which nodes know a resource, and how it is forgotten
+//! (`fs/ocfs2/dlm/dlmthread.c: dlm_purge_lockres`, `dlmmaster.c: dlm_deref_lockres_handler`).
+
+use super::domain::{Call, CallError, Domain, DomainState, EINVAL, Timer};
+use super::message::{DerefDone, DerefLockres, LockName, MessageType};
+use super::resource::{ResourceKey, State};
+use crate::Now;
+
+/// How long an unused resource is kept, in milliseconds (`DLM_PURGE_INTERVAL_MS`).
+const PURGE_AFTER_MS: u64 = 8000;
+
+const DONE: i32 = 0;
+const INPROG: i32 = 1;
+
+impl Domain {
+    /// Notes since when nothing uses a resource; it is purged when that stays so.
+    pub(super) fn note_use(&mut self, key: ResourceKey) {
+        let leaving = self.state == DomainState::InShutdown;
+        let resource = &mut self.tables.resources[key];
+        if !resource.is_unused() || resource.state.contains(State::DROPPING_REF) {
+            resource.unused_since = None;
+            return;
+        }
+        if resource.unused_since.is_some() && !leaving {
+            return;
+        }
+        let (name, since) = (resource.name, self.now);
+        resource.unused_since = Some(since);
+        if leaving {
+            self.purge(key);
+        } else {
+            self.after(PURGE_AFTER_MS, Timer::Purge { name, since });
+        }
+    }
+
+    pub(super) fn purge_due(&mut self, name: LockName, since: Now) {
+        let Some(key) = self.tables.find(&name) else { return };
+        let resource = &mut self.tables.resources[key];
+        if resource.unused_since != Some(since) {
+            return;
+        }
+        if !resource.is_unused() {
+            resource.unused_since = None;
+            return;
+        }
+        self.purge(key);
+    }
+
+    /// Forgets a resource that nothing uses, or begins to.
+    pub(super) fn purge(&mut self, key: ResourceKey) {
+        let resource = &mut self.tables.resources[key];
+        if resource.asserting > 0 || resource.state.contains(State::CLEANUP_OWED) {
+            // The end of the round looks at it again.
+            resource.unused_since = None;
+            return;
+        }
+        match resource.owner {
+            Some(owner) if owner != self.me => {
+                resource.state.insert(State::DROPPING_REF);
+                let name = resource.name;
+                let mut payload = Vec::new();
+                DerefLockres { node: self.me, name }.encode(&mut payload);
+                self.send(owner, MessageType::DerefLockres, payload, Call::Deref { name });
+            }
+            _ => self.tables.remove_resource(key),
+        }
+    }
+
+    pub(super) fn deref_answered(&mut self, name: LockName, result: Result<i32, CallError>) {
+        match result {
+            Ok(INPROG) => {}
+            Ok(DONE) | Err(_) => self.dropped(name),
+            // It has handed it over and forgotten it.
+            Ok(status) if status == -EINVAL => self.dropped(name),
+            Ok(_) => {
+                self.counters.bad_replies += 1;
+                self.dropped(name);
+            }
+        }
+    }
+
+    /// The owner knows that we have forgotten a resource.
+    pub(super) fn dropped(&mut self, name: LockName) {
+        let Some(key) = self.tables.find(&name) else { return };
+        let resource = &mut self.tables.resources[key];
+        if !resource.state.contains(State::DROPPING_REF) {
+            return;
+        }
+        resource.state.remove(State::DROPPING_REF);
+        resource.unused_since = None;
+        if resource.waiting.is_empty() {
+            self.tables.remove_resource(key);
+        } else {
+            // Somebody wants it meanwhile: as if it were new.
+            resource.lvb = [0; 64];
+            self.search(key);
+        }
+    }
+
+    /// A node forgets a resource of ours.
+    pub(super) fn on_deref(&mut self, message: DerefLockres) -> i32 {
+        let DerefLockres { node, name } = message;
+        let Some(key) = self.tables.find(&name) else { return -EINVAL };
+        let resource = &mut self.tables.resources[key];
+        if resource.owner != Some(self.me) {
+            // It moved while the message was on its way, and the new master never knew of it.
+            return DONE;
+        }
+        if resource.asserting > 0 {
+            resource.deref_owed.insert(node);
+            return INPROG;
+        }
+        if !resource.refmap.remove(node) {
+            tracing::debug!(%node, %name, "a node drops a reference that it did not have");
+        }
+        self.dirty(key);
+        DONE
+    }
+
+    /// The owner has finished what made it put off our deref.
+    pub(super) fn on_deref_done(&mut self, message: DerefDone) -> i32 {
+        let Some(key) = self.tables.find(&message.name) else { return -EINVAL };
+        if self.tables.resources[key].owner == Some(message.node) {
+            self.dropped(message.name);
+        }
+        0
+    }
+}

@@ -1,0 +1,83 @@
+//! Members that do what none should: what fuzzing has found.
+
+use stackglue_o2cb::o2dlm::CallError;
+use stackglue_o2cb::o2dlm::message::*;
+
+use crate::rig::*;
+
+const NONE: LkmFlags = LkmFlags::empty();
+
+#[test]
+fn locks_of_a_member_that_leaves_without_dropping_them_are_in_nobodys_way() {
+    let mut rig = Rig::joined(2, &[1, 3]);
+    rig.mastered_for(3, NAME);
+    let kept = rig.created(3, NAME, LockMode::EX);
+    let key = rig.lock(NAME, LockMode::PR, LkmFlags::empty());
+    rig.notifies(3, kept, LockMode::PR);
+    assert_eq!(rig.request(3, &ExitDomain { node: n(3) }), 0);
+    assert_eq!(rig.granted(key), (LockMode::PR, None));
+    assert_eq!(rig.domain.counters().contradictions, 1);
+}
+
+#[test]
+fn no_user_hears_of_whom_our_recovery_lock_keeps_waiting() {
+    let mut rig = Rig::joined(1, &[2, 3]);
+    rig.dies(2);
+    rig.all_respond::<MasterRequery>(255);
+    rig.all_respond::<MasterRequest>(NO);
+    rig.all_respond::<AssertMaster>(0);
+    assert_eq!(rig.create(3, LockName::RECOVERY, LockMode::EX, NONE).0, Status::Normal);
+    rig.all_respond::<BeginReco>(0);
+    rig.all_respond::<LockRequest>(0);
+    rig.respond::<ProxyAst>(3, 0);
+    rig.is_silent();
+}
+
+/// Node 1, whose request for `$RECOVERY` is at node 3.
+fn electing() -> Rig {
+    let mut rig = Rig::joined(1, &[2, 3]);
+    rig.dies(2);
+    rig.respond::<MasterRequery>(3, 3);
+    rig.respond::<MasterRequest>(3, YES);
+    assert_eq!(rig.messages(), [(3, MessageType::CreateLock)]);
+    rig
+}
+
+#[test]
+fn no_user_hears_of_a_grant_of_the_recovery_lock() {
+    let mut rig = electing();
+    let (call, create) = rig.sent::<CreateLock>(3);
+    let CreateLock { cookie, name, .. } = create;
+    let (node, kind) = (n(3), AstKind::Ast);
+    let ast = ProxyAst { cookie, flags: NONE, node, kind, blocked: None, name, lvb: None };
+    assert_eq!(rig.request(3, &ast), 0);
+    rig.is_silent();
+    rig.reply(call, 0);
+    assert_eq!(rig.messages(), [(3, MessageType::BeginReco)]);
+}
+
+#[test]
+fn a_recovery_lock_that_cannot_be_given_back_is_forgotten() {
+    let mut rig = electing();
+    rig.respond::<CreateLock>(3, 0);
+    rig.respond::<BeginReco>(3, 0);
+    rig.respond::<UnlockLock>(3, Status::Denied.to_wire());
+    assert_eq!(rig.messages(), [(3, MessageType::LockRequest)]);
+    assert!(!rig.is_event_first());
+    assert!(rig.resource(LockName::RECOVERY).locks.is_empty());
+}
+
+#[test]
+fn a_request_for_the_recovery_lock_ends_with_its_owner_whoever_says_that_it_died() {
+    let mut rig = Rig::joined(1, &[2, 3, 4]);
+    rig.dies(2);
+    rig.respond::<MasterRequery>(3, 3);
+    rig.respond::<MasterRequery>(4, 3);
+    rig.respond::<MasterRequest>(3, YES);
+    assert_eq!(rig.resource(LockName::RECOVERY).locks.len(), 1);
+    let (call, _) = rig.sent::<CreateLock>(3);
+    assert_eq!(rig.request(4, &BeginReco { node: n(4), dead: n(3) }), 0);
+    assert!(rig.resource(LockName::RECOVERY).locks.is_empty());
+    rig.complete(call, Err(CallError::HostDown));
+    assert!(rig.resource(LockName::RECOVERY).locks.is_empty());
+}
