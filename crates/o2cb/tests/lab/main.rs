@@ -1,0 +1,10 @@
+//! Beside real kernels: `cargo xtask lab o2cb` runs these, as root.
+//!
+//! A file is one subject. A test asks for a lab with [`lab::shared`], which gives it the one of the test
+//! before where it can: a lab takes a quarter of a minute to boot. It uses a domain of its own name.
+
+mod deaths;
+mod kernels;
+mod locks;
+mod ours;
+mod volume;
