@@ -1,6 +1,7 @@
 //! What can be typed. The man pages are made from these texts.
 
 mod lock;
+mod o2cb;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use daemon::protocol::DEFAULT_GROUP;
 
 pub(crate) use lock::{LockArguments, OnLoss};
+pub(crate) use o2cb::{ConfFile, O2cbArguments, O2cbVerb, SlotsArguments};
 
 /// Locks for commands, on this host and across its cluster.
 ///
@@ -34,9 +36,13 @@ pub(crate) enum Command {
     Lock(LockArguments),
     Locks(LocksArguments),
     Status(StatusArguments),
+    Nodes(NodesArguments),
+    Doctor(DoctorArguments),
     Stack(StackArguments),
     Value(ValueArguments),
     Revoke(RevokeArguments),
+    O2cb(O2cbArguments),
+    Slots(SlotsArguments),
     /// Be the daemon, as stackglued is.
     #[command(hide = true)]
     Daemon(daemon::Options),
@@ -50,6 +56,9 @@ pub(crate) enum Command {
 /// Shows every lock: its group and name, the mode held (and the mode wanted), the queue it is in, the
 /// node, process and command that own it, what it is for, how old it is, how long it has waited, and
 /// whom it waits for. Starts no daemon: without one there are no locks.
+///
+/// In a cluster it shows what this node knows: every lock of the names that it is the master of, and of other
+/// names its own locks alone. The master's `stackglue locks` has the rest.
 #[derive(Debug, Args)]
 #[command(after_help = LOCKS_EXAMPLES)]
 pub(crate) struct LocksArguments {
@@ -71,6 +80,31 @@ pub(crate) struct StatusArguments {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Show the nodes of the cluster: who lives, who is connected, who is the master of how much.
+///
+/// Shows each node as this one sees it: its number (a star marks this node), name and address, how long
+/// ago its heartbeat was seen, the state of the connection to it, and of how many of the names that this
+/// node knows it is the master. For this node it shows how much time is left until it stops itself, if its
+/// disk takes no heartbeat before. On the stack solo this host is the only node.
+#[derive(Debug, Args)]
+pub(crate) struct NodesArguments {
+    /// Print one JSON object a line instead of a table; times are in milliseconds.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Look for what keeps this host from its cluster, and say what to do.
+///
+/// For the stack o2cb: looks at the configuration, at the addresses and ports of the nodes, at the heartbeat
+/// regions and at the timings. Reads only, and never writes to a heartbeat region. Exits with status 1 when
+/// something has to be done.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// The daemon's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Show or change the cluster stack.

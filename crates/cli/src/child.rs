@@ -18,20 +18,26 @@ use crate::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND, OS_ERROR, USAGE};
 /// First argument of the start that becomes the command; then come our process id and the command.
 pub(crate) const STARTER: &str = "__exec";
 
-/// Starts a command with more environment variables than ours.
+/// Starts a command with other environment variables than ours: set, or taken away.
 ///
 /// Must be called on the main thread: the kernel kills the command when the thread ends that started it.
 pub(crate) fn start(
     command: &[OsString],
-    environment: impl IntoIterator<Item = (&'static str, OsString)>,
+    environment: impl IntoIterator<Item = (&'static str, Option<OsString>)>,
 ) -> Result<Child, Failure> {
     // The link leads to this very program even when an update has replaced its file.
-    Command::new("/proc/self/exe")
+    let mut start = Command::new("/proc/self/exe");
+    for (name, value) in environment {
+        match value {
+            Some(value) => start.env(name, value),
+            None => start.env_remove(name),
+        };
+    }
+    start
         .arg0("stackglue")
         .arg(STARTER)
         .arg(std::process::id().to_string())
         .args(command)
-        .envs(environment)
         .spawn()
         .map_err(|error| Failure::os("start a process", error))
 }

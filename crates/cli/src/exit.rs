@@ -28,6 +28,8 @@ pub(crate) const OS_ERROR: u8 = 71;
 pub(crate) const LOST: u8 = 75;
 /// This user may not do that (`EX_NOPERM`).
 pub(crate) const NOT_PERMITTED: u8 = 77;
+/// A configuration is wrong (`EX_CONFIG`).
+pub(crate) const CONFIG: u8 = 78;
 /// The command was found and cannot be run, as in a shell.
 pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// The command was not found, as in a shell.
@@ -48,6 +50,12 @@ impl Failure {
 
     pub(crate) fn os(what: &str, error: impl std::fmt::Display) -> Failure {
         Failure::new(OS_ERROR, format!("cannot {what}: {error}"))
+    }
+
+    /// The system refused to do something to a file.
+    pub(crate) fn file(error: &std::io::Error, sentence: impl Into<String>) -> Failure {
+        let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+        Failure::new(if denied { NOT_PERMITTED } else { OS_ERROR }, sentence)
     }
 
     /// Tells it on standard error.

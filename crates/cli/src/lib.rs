@@ -2,25 +2,30 @@
 //!
 //! `arguments` says what can be typed. `stackglue lock` goes through `lock` (what was asked),
 //! `acquire` (waiting), `held` (the command runs) and `child` (how it is started so that it never
-//! outlives the lock); `mutex_helper` is the same for Samba's CTDB. `locks`, `status`, `stack`,
-//! `value` and `revoke` ask the daemon and print. `exit` has every exit status, `pages` writes
+//! outlives the lock); `mutex_helper` is the same for Samba's CTDB. `locks`, `status`, `nodes`, `stack`,
+//! `value` and `revoke` ask the daemon and print; `doctor` looks for itself. `o2cb_conf` and `slots` need none: they read and write
+//! the classic stack's configuration, and read its volumes. `exit` has every exit status, `pages` writes
 //! the man pages and completions.
 
 mod acquire;
 mod arguments;
 mod child;
 mod descendants;
+mod doctor;
 mod exit;
 mod held;
 mod lock;
 mod locks;
 mod mutex_helper;
 mod name;
+mod nodes;
+mod o2cb_conf;
 mod pages;
 mod print;
 mod revoke;
 mod session;
 mod signals;
+mod slots;
 mod stack;
 mod status;
 mod table;
@@ -53,9 +58,13 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Lock(arguments) => lock::run(&arguments)?,
         Command::Locks(arguments) => locks::run(&arguments)?,
         Command::Status(arguments) => status::run(&arguments)?,
+        Command::Nodes(arguments) => nodes::run(&arguments)?,
+        Command::Doctor(arguments) => doctor::run(&arguments)?,
         Command::Stack(arguments) => stack::run(&arguments)?,
         Command::Value(arguments) => value::run(&arguments)?,
         Command::Revoke(arguments) => revoke::run(&arguments)?,
+        Command::O2cb(arguments) => o2cb_conf::run(&arguments.verb)?,
+        Command::Slots(arguments) => slots::run(&arguments.device)?,
         Command::Daemon(options) => return Ok(session::be_the_daemon(&options)),
         Command::Generate(arguments) => pages::write(&arguments.directory)?,
     };

@@ -132,17 +132,20 @@ pub(crate) fn shown(command: &[OsString]) -> String {
     words.join(" ")
 }
 
+/// What the command sees of its lock. A stack that does not number its grants has the token 0, which is
+/// none: an inherited one is no better.
 fn environment(
     arguments: &LockArguments,
     name: &Name,
     mode: Mode,
     token: u64,
-) -> [(&'static str, OsString); 5] {
+) -> [(&'static str, Option<OsString>); 5] {
+    let token = (token != 0).then(|| token.to_string().into());
     [
-        ("STACKGLUE_NAME", OsString::from_vec(name.as_bytes().to_vec())),
-        ("STACKGLUE_GROUP", OsStr::from_bytes(arguments.group.as_bytes()).to_owned()),
-        ("STACKGLUE_MODE", mode.name().into()),
-        ("STACKGLUE_TOKEN", token.to_string().into()),
-        ("STACKGLUE_ON_LOSS", arguments.on_loss.name().into()),
+        ("STACKGLUE_NAME", Some(OsString::from_vec(name.as_bytes().to_vec()))),
+        ("STACKGLUE_GROUP", Some(OsStr::from_bytes(arguments.group.as_bytes()).to_owned())),
+        ("STACKGLUE_MODE", Some(mode.name().into())),
+        ("STACKGLUE_TOKEN", token),
+        ("STACKGLUE_ON_LOSS", Some(arguments.on_loss.name().into())),
     ]
 }

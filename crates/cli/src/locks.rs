@@ -57,7 +57,7 @@ fn owner(lock: &LockItem) -> String {
     format!("{orphan}pid {pid} ({command}{purpose}) for {}", span(lock.age_ms))
 }
 
-fn row(lock: &LockItem) -> [String; 11] {
+fn row(lock: &LockItem) -> [String; 12] {
     let mode = match (&lock.mode, &lock.requested) {
         (Some(held), Some(wanted)) => format!("{held}->{wanted}"),
         (held, wanted) => held.as_ref().or(wanted.as_ref()).cloned().unwrap_or_default(),
@@ -70,6 +70,7 @@ fn row(lock: &LockItem) -> [String; 11] {
         mode,
         queue,
         lock.node.to_string(),
+        lock.master.map_or_else(String::new, |master| master.to_string()),
         lock.pid.map_or_else(String::new, |pid| pid.to_string()),
         tame(&lock.command, WORDS_CHARS_MAX),
         tame(&lock.purpose, WORDS_CHARS_MAX),
@@ -90,12 +91,13 @@ fn blocker(blocker: &BlockerItem) -> String {
 
 const HOLDERS_NAMED_MAX: usize = 8;
 
-const HEADING: [&str; 11] = [
+const HEADING: [&str; 12] = [
     "GROUP",
     "NAME",
     "MODE",
     "QUEUE",
     "NODE",
+    "MASTER",
     "PID",
     "COMMAND",
     "PURPOSE",
@@ -122,6 +124,7 @@ mod tests {
             requested: requested.map(Into::into),
             queue: "granted".into(),
             node: 1,
+            master: Some(1),
             pid: Some(4711),
             uid: Some(0),
             command: "sleep 60".into(),
@@ -156,7 +159,7 @@ mod tests {
         };
         waiter.waits_for =
             vec![blocker(Some(12), false), blocker(None, false), blocker(Some(9), true)];
-        assert_eq!(row(&waiter)[10], "12 (PR), node 3 (PR), orphan (PR)");
+        assert_eq!(row(&waiter)[11], "12 (PR), node 3 (PR), orphan (PR)");
     }
 
     #[test]

@@ -128,9 +128,17 @@ mod tests {
     fn every_command_has_a_page_and_hidden_ones_have_none() {
         let (_directory, names) = pages();
         let expected = [
+            "stackglue-doctor.1",
             "stackglue-lock.1",
             "stackglue-locks.1",
+            "stackglue-nodes.1",
+            "stackglue-o2cb-add-node.1",
+            "stackglue-o2cb-check.1",
+            "stackglue-o2cb-heartbeat-file.1",
+            "stackglue-o2cb-init.1",
+            "stackglue-o2cb.1",
             "stackglue-revoke.1",
+            "stackglue-slots.1",
             "stackglue-stack.1",
             "stackglue-status.1",
             "stackglue-value-clear.1",

@@ -6,9 +6,15 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::o2cb::StartError;
+use ::o2cb::cluster_conf::FileError;
 use serde::Deserialize;
 
 use crate::{Options, location};
+
+mod o2cb;
+
+pub use self::o2cb::{HeartbeatPlace, O2cbConfig, OnFence};
 
 /// The configuration file that is read if it exists and no other is named.
 pub const SYSTEM_CONFIG: &str = "/etc/stackglue/stackglued.toml";
@@ -32,6 +38,8 @@ pub struct Config {
     pub hb_ctl_path: Option<String>,
     /// Leave after this time without a client and a lock.
     pub idle_exit: Option<Duration>,
+    /// This host's node on the stack `o2cb`; of no use on others.
+    pub o2cb: O2cbConfig,
     /// What one client, and all of them, may use up.
     pub limits: Limits,
 }
@@ -100,6 +108,25 @@ pub enum ConfigError {
         /// What it should be.
         why: &'static str,
     },
+    /// The node of the stack `o2cb` cannot be.
+    #[error("{at}: {what}")]
+    Node {
+        /// File, line and key.
+        at: String,
+        /// How it is wrong, and what to do.
+        what: String,
+    },
+    /// A heartbeat device of the stack `o2cb` cannot be read now.
+    #[error("{at}: {error}")]
+    Device {
+        /// File, line and key.
+        at: String,
+        /// Why.
+        error: StartError,
+    },
+    /// The nodes of the cluster cannot be read.
+    #[error(transparent)]
+    ClusterConf(FileError),
     /// There is no place for the token store.
     #[error("this user has no home directory for the fencing epoch: set STACKGLUE_STATE_DIR")]
     NoStateDir,
@@ -117,8 +144,14 @@ impl Config {
             state_dir,
             hb_ctl_path: None,
             idle_exit: None,
+            o2cb: O2cbConfig::default(),
             limits: Limits::default(),
         }
+    }
+
+    /// Whether the stack is the classic one, which speaks to kernels.
+    pub fn is_o2cb(&self) -> bool {
+        self.stack == "o2cb"
     }
 
     /// Reads the file that `options` name, or [`SYSTEM_CONFIG`] if that exists, and puts environment
@@ -155,6 +188,9 @@ struct File {
     state_dir: Option<PathBuf>,
     hb_ctl_path: Option<String>,
     idle_exit_seconds: Option<u64>,
+    o2cb: o2cb::Section,
+    #[serde(skip)]
+    o2cb_origin: Option<o2cb::Origin>,
     limits: Limits,
 }
 
@@ -176,6 +212,7 @@ impl File {
             socket_mode: self.socket_mode.unwrap_or(0o660),
             hb_ctl_path: self.hb_ctl_path,
             idle_exit: idle_exit_s.map(Duration::from_secs),
+            o2cb: self.o2cb.into_config(self.o2cb_origin),
             limits: self.limits,
             ..Config::new(socket.unwrap_or_else(location::default_socket), state_dir)
         };
@@ -194,6 +231,7 @@ impl Config {
             let mode = format!("{:#o}", self.socket_mode);
             return wrong("socket_mode", &mode, "permission bits are 0o000 to 0o777");
         }
+        self.o2cb.check()?;
         let limits = &self.limits;
         for (key, limit) in [
             ("limits.clients_max", limits.clients_max),
@@ -224,7 +262,9 @@ fn read(file: &Path) -> Result<File, ConfigError> {
 }
 
 fn parse(file: &Path, text: &str) -> Result<File, ConfigError> {
-    toml::from_str(text).map_err(|error| {
+    let parsed = toml::from_str(text)
+        .map(|file_read| File { o2cb_origin: o2cb::Origin::find(file, text), ..file_read });
+    parsed.map_err(|error| {
         let at = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text[..text.floor_char_boundary(at)].matches('\n').count() + 1;
         let key = text.lines().nth(line - 1).and_then(|line| line.split_once('='));
@@ -244,6 +284,9 @@ const OUTPUT_BYTES_MIN: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use ::o2cb::NodeId;
+    use ::o2cb::cluster_conf::NewNode;
+
     use super::*;
 
     fn config(text: &str) -> Result<Config, String> {
@@ -272,12 +315,47 @@ mod tests {
             ("socket_mode = 0o1777\n", "socket_mode = \"0o1777\" cannot be used"),
             ("[limits]\ngroups_max = 257\n", "limits.groups_max = \"257\" cannot be used"),
             ("[limits]\nclients_max = 0\n", "limits.clients_max = \"0\" cannot be used"),
+            ("[o2cb]\nheartbeat = [7]\n", "/etc/s.toml:2: heartbeat: give a volume's device"),
+            ("[o2cb]\non_fence = \"x\"\n", "/etc/s.toml:2: on_fence: unknown variant"),
+            ("[o2cb]\nclsuter = \"x\"\n", "/etc/s.toml:2: clsuter: unknown field"),
+            ("\n[o2cb]\n\ndead_threshold = 2\n", "/etc/s.toml:4: o2cb.dead_threshold: the dead"),
+            ("[o2cb]\nkeepalive_delay_ms = 40000\n", "/etc/s.toml:2: o2cb.keepalive_delay_ms: "),
         ];
         for (text, expected) in cases {
             let error = config(text).expect_err("a wrong file");
             assert!(error.starts_with(expected), "{text:?}: {error}");
             assert!(!error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn a_node_is_found_by_the_names_in_the_file_and_in_the_cluster_s() {
+        let top = tempfile::tempdir().expect("a directory");
+        let conf = top.path().join("cluster.conf");
+        let mut clusters = ::o2cb::cluster_conf::ClusterConf::default();
+        clusters.add_cluster("web").expect("a name");
+        let web = clusters.cluster_mut("web").expect("just added");
+        let address = std::net::Ipv4Addr::LOCALHOST;
+        web.add_node(&NewNode { name: "no-such-host", address, port: None, number: None })
+            .expect("a node");
+        clusters.save(&conf).expect("saved");
+        let section = |rest: &str| {
+            let text = format!("stack = \"o2cb\"\n[o2cb]\nconf = {conf:?}\n{rest}");
+            config(&text).expect("a right file").o2cb
+        };
+        let found = section("");
+        let cluster = found.cluster().expect("the only one");
+        let error = |error: ConfigError| error.to_string();
+        let no_node = found.me(&cluster).map_err(error).expect_err("another host");
+        assert!(
+            no_node.starts_with("/etc/s.toml:2: o2cb.node: cluster web has no node"),
+            "{no_node}"
+        );
+        assert_eq!(section("node = \"no-such-host\"").me(&cluster).ok(), NodeId::new(0));
+        let no_cluster = section("cluster = \"db\"").cluster().map_err(error).expect_err("no");
+        assert!(no_cluster.starts_with("/etc/s.toml:4: o2cb.cluster: "), "{no_cluster}");
+        let nowhere = found.regions(&cluster).map_err(error).expect_err("no region");
+        assert!(nowhere.contains("o2cb.heartbeat: there is nowhere to heartbeat"), "{nowhere}");
     }
 
     #[test]
@@ -313,6 +391,7 @@ mod tests {
             })
             .flat_map(|line| [line, "\n"])
             .collect();
+        assert_eq!(shown.o2cb.into_config(None), O2cbConfig::default());
         parse(Path::new("example"), &uncommented).expect("its commented settings are right, too");
     }
 }

@@ -23,6 +23,8 @@ pub enum ControlRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<Name>,
     },
+    /// One [`NodeItem`] for every node of the cluster.
+    Nodes {},
     /// One [`StackItem`]: the stack in force.
     Stack {},
     /// Changes the stack, then one [`StackItem`]. `EBUSY` while a group is connected.
@@ -152,6 +154,9 @@ pub struct LockItem {
     pub queue: String,
     /// The node whose process holds or wants it.
     pub node: u32,
+    /// The node that decides about it; absent while that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master: Option<u32>,
     /// The process; absent for a process of another node.
     pub pid: Option<u32>,
     /// The user it runs as; absent for a process of another node.
@@ -166,7 +171,7 @@ pub struct LockItem {
     pub wait_ms: u64,
     /// Whether its process is gone and it is kept.
     pub orphan: bool,
-    /// The fencing token of its last grant; 0 before.
+    /// The fencing token of its last grant; 0 before, and on a stack that has none.
     pub token: u64,
     /// The locks that keep it waiting: the first eight.
     pub waits_for: Vec<BlockerItem>,
@@ -191,6 +196,38 @@ pub struct BlockerItem {
     pub age_ms: u64,
     /// Whether its process is gone and it is kept.
     pub orphan: bool,
+}
+
+/// A node of the cluster, as this one sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeItem {
+    /// Its number.
+    pub node: u32,
+    /// Its name.
+    pub name: String,
+    /// The cluster's name; empty when there is none.
+    pub cluster: String,
+    /// Address and port; empty for a host that is alone.
+    pub address: String,
+    /// Whether it is the daemon's own.
+    pub is_this: bool,
+    /// Whether its heartbeat is seen.
+    pub is_alive: bool,
+    /// Milliseconds since its heartbeat was seen to change; absent when it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_age_ms: Option<u64>,
+    /// The connection to it, in a word; empty for this node.
+    pub link: String,
+    /// Why the last connection to it ended; empty when none did.
+    pub last_error: String,
+    /// Resources that this node knows and that one is the master of.
+    pub masters: usize,
+    /// Groups of this node that it is a member of: the first 64.
+    pub groups: Vec<String>,
+    /// Milliseconds until this node stops itself if its disk takes no heartbeat before; absent for
+    /// others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence_in_ms: Option<u64>,
 }
 
 /// A value block.

@@ -3,10 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
+use o2cb::StartError;
 use stackglue::{AttributeError, ConnectError};
 
 use crate::config::ConfigError;
 use crate::location::LocationError;
+use crate::server::fence;
 use crate::token::TokenError;
 
 /// Why the daemon did not start, or stopped. Displays as one sentence.
@@ -63,6 +65,18 @@ pub enum DaemonError {
         /// The plugin's name.
         plugin: &'static str,
     },
+    /// The node of the stack `o2cb` does not start.
+    #[error("the node does not start: {error}{}", cause(.error))]
+    Node {
+        /// Why.
+        error: StartError,
+    },
+    /// The node had to stop at once: it has lost its disk or its peers.
+    #[error("this node was fenced: {reason}")]
+    Fenced {
+        /// What it has lost.
+        reason: String,
+    },
     /// A file beside the socket cannot be made or locked.
     #[error("cannot {what} {}: {error}", path.display())]
     File {
@@ -94,16 +108,31 @@ impl DaemonError {
     /// | 69 | `EX_UNAVAILABLE` | another daemon serves the socket, or the stack cannot be used |
     /// | 71 | `EX_OSERR` | the event loop failed |
     /// | 73 | `EX_CANTCREAT` | the token store, the socket or a file beside it cannot be made |
+    /// | 75 | `EX_TEMPFAIL` | the node of the stack `o2cb` did not start, or was fenced |
     /// | 77 | `EX_NOPERM` | the socket's directory is not safe |
     /// | 78 | `EX_CONFIG` | the configuration is wrong |
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Running { .. } | Self::Stack { .. } | Self::NoPlugin { .. } => 69,
             Self::Loop(_) => 71,
+            Self::Node { .. } | Self::Config(ConfigError::Device { .. }) | Self::Fenced { .. } => {
+                fence::EXIT_STATUS
+            }
             Self::Token(_) | Self::File { .. } => 73,
             Self::Location(LocationError::Foreign { .. } | LocationError::Writable { .. }) => 77,
             Self::Location(_) => 73,
             Self::Config(_) | Self::Attribute(_) | Self::NoGroup { .. } => 78,
         }
+    }
+}
+
+/// What a disk's error keeps to itself.
+fn cause(error: &StartError) -> String {
+    match error {
+        StartError::Disk(_) => {
+            let source = std::error::Error::source(error);
+            source.map(|source| format!(": {source}")).unwrap_or_default()
+        }
+        _ => String::new(),
     }
 }

@@ -182,7 +182,7 @@ impl EarlierHolders {
 }
 
 /// Other processes that have one of these files open, as far as this user may know.
-fn pids_with_open(files: &[PathBuf]) -> Vec<u32> {
+pub(crate) fn pids_with_open(files: &[PathBuf]) -> Vec<u32> {
     let own = std::process::id();
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let mut pids: Vec<u32> = processes

@@ -21,7 +21,7 @@ pub mod token;
 
 pub use autostart::{NO_AUTOSTART_VARIABLE, connect_or_start, connect_or_start_at};
 pub use client::{Answer, Client, ClientError, Event, Handle, LockRequest, Welcome};
-pub use config::{Config, Limits};
+pub use config::{Config, HeartbeatPlace, Limits, O2cbConfig, OnFence};
 pub use control::ControlRequest;
 pub use error::DaemonError;
 pub use run::{Options, run, start};

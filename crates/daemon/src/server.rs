@@ -5,10 +5,13 @@
 
 mod barrier;
 mod counters;
+pub(crate) mod fence;
 mod group;
 mod listing;
 mod lock;
 mod node;
+mod o2cb;
+mod parked;
 mod process;
 mod request;
 mod revoke;
@@ -23,8 +26,9 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use ::o2cb::O2cbPlugin;
 use mio::net::{UnixListener, UnixStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::net::sockopt::socket_peercred;
@@ -39,6 +43,7 @@ use crate::error::DaemonError;
 use crate::instance::{EarlierHolders, HoldersFile, Instance};
 use crate::protocol::{ErrorCode, FromDaemon};
 use crate::{groups_file, location, token};
+use fence::Fence;
 use node::Node;
 use process::{Ending, Process, Shared};
 use session::{Session, Turn};
@@ -49,6 +54,7 @@ pub struct Server {
     listener: UnixListener,
     signals: Option<Signals>,
     shared: Arc<Shared>,
+    fence: Fence,
     node: Node,
     sessions: Slab<Session>,
     /// Sessions with more to read than one turn may.
@@ -61,7 +67,6 @@ pub struct Server {
     accept_at_ms: Option<u64>,
     idle_since_ms: u64,
     config: Config,
-    started: Instant,
     /// Removes the socket when dropped; before the daemon lock.
     socket: SocketFile,
     _holders: HoldersFile,
@@ -100,22 +105,37 @@ impl Server {
         location::prepare_directory(&path)?;
         let instance = Instance::acquire(&path, LEAVING_PATIENCE)?;
         let epoch = token::next_epoch(&config.state_dir)?;
+        let plan = o2cb::Plan::of(&config)?;
         let holders = HoldersFile::create(&path, epoch, config.socket_mode, gid)?;
         let earlier = EarlierHolders::find(&path, &holders)?;
 
+        let poll = Poll::new().map_err(DaemonError::Loop)?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(DaemonError::Loop)?;
+        let shared = Arc::new(Shared::new(config.limits, waker));
+        let fence = Fence {
+            action: config.o2cb.on_fence,
+            shared: shared.clone(),
+            holders_file: location::holders_file(&path, epoch),
+        };
+        let on_fence = fence.clone();
+        let o2cb = match plan {
+            Some(plan) => Some(plan.start(Box::new(move |reason| on_fence.fall(reason)))?),
+            None => None,
+        };
         let glue = Glue::new();
         let announced = glue
             .set_max_protocol(lock::LOCKING_PROTOCOL)
             .and_then(|()| glue.register(Arc::new(UserPlugin::new(UserOptions { epoch }))));
         announced.expect("a new glue has no plugin and no protocol");
+        if let Some(node) = &o2cb {
+            let plugin = Arc::new(O2cbPlugin::new(node.clone()));
+            glue.register(plugin).expect("the only plugin of its name");
+        }
         glue.set_cluster_stack(&config.stack)?;
         if let Some(program) = &config.hb_ctl_path {
             glue.set_hb_ctl_path(program)?;
         }
-        let poll = Poll::new().map_err(DaemonError::Loop)?;
-        let waker = Waker::new(poll.registry(), WAKER).map_err(DaemonError::Loop)?;
-        let shared = Arc::new(Shared::new(config.limits, waker));
-        let node = Node::new(glue, &config, epoch, shared.clone(), earlier)?;
+        let node = Node::new(glue, &config, epoch, shared.clone(), earlier, o2cb)?;
 
         location::remove_stale(&path)?;
         let (socket, mut listener) = SocketFile::bind(&path, config.socket_mode, gid)
@@ -128,6 +148,7 @@ impl Server {
             listener,
             signals: None,
             shared,
+            fence,
             node,
             sessions: Slab::new(),
             unread: Vec::new(),
@@ -136,7 +157,6 @@ impl Server {
             accept_at_ms: None,
             idle_since_ms: 0,
             config,
-            started: Instant::now(),
             socket,
             _holders: holders,
             _instance: instance,
@@ -174,11 +194,12 @@ impl Server {
     }
 
     /// Serves until it is stopped, or was idle for as long as the configuration says. Then every
-    /// client is told that its locks are lost, and the socket is removed.
+    /// client is told that its locks are lost, and the socket is removed. In a cluster it waits then
+    /// until those who held locks have stopped, and leaves it.
     ///
     /// # Errors
     ///
-    /// [`DaemonError::Loop`].
+    /// [`DaemonError::Loop`]; [`DaemonError::Fenced`] when the node had to stop.
     pub fn run(mut self) -> Result<(), DaemonError> {
         let mut events = Events::with_capacity(256);
         loop {
@@ -189,7 +210,7 @@ impl Server {
                 Err(error) => return Err(DaemonError::Loop(error)),
             }
             self.shared.awake();
-            let now_ms = self.started.elapsed().as_millis() as u64;
+            let now_ms = self.shared.started.elapsed().as_millis() as u64;
             self.shared.clock_ms.store(now_ms, Ordering::Relaxed);
             for event in &events {
                 match event.token() {
@@ -208,8 +229,7 @@ impl Server {
             }
             self.end_turn();
             if self.shared.stop.load(Ordering::SeqCst) || self.is_to_leave() {
-                self.leave();
-                return Ok(());
+                return self.leave();
             }
         }
     }
@@ -304,6 +324,7 @@ impl Server {
             session.process.send(&self.shared, &FromDaemon::Error { code: *code, text });
         }
         session.finish(self.poll.registry());
+        self.shared.connected.lock().remove(&key);
         self.node.process_gone(&session.process);
         self.idle_since_ms = self.shared.now_ms();
     }
@@ -363,6 +384,7 @@ impl Server {
         let process = Arc::new(Process::new(key, pid, uid, is_admin, output_bytes_max));
         self.poll.registry().register(&mut stream, Token(key), Interest::READABLE)?;
         entry.insert(Session::new(stream, process.clone()));
+        self.shared.connected.lock().insert(key, process.clone());
         let at_ms = self.shared.now_ms() + self.config.limits.hello_timeout_ms;
         self.mute.push_back((at_ms, process));
         Ok(())
@@ -411,20 +433,35 @@ impl Server {
     }
 
     /// Who connects from now on finds nobody, or is hung up on before Welcome, and tries again.
-    fn leave(mut self) {
+    fn leave(mut self) -> Result<(), DaemonError> {
         self.socket.remove();
+        let fenced = self.shared.fenced.get().cloned();
+        let text = match &fenced {
+            Some(reason) => format!("this node was fenced: {reason}"),
+            None => "stackglued stops".to_owned(),
+        };
+        let (others, is_any) = self.fence.without_locks();
         for (_, session) in &mut self.sessions {
-            let text = "stackglued stops";
             let handles: Vec<u32> = session.process.state().locks.keys().copied().collect();
             for handle in handles {
-                session.process.send(&self.shared, &FromDaemon::Lost { handle, reason: text });
+                session.process.send(&self.shared, &FromDaemon::Lost { handle, reason: &text });
             }
             let code = ErrorCode::Stopping;
-            session.process.send(&self.shared, &FromDaemon::Error { code, text });
+            session.process.send(&self.shared, &FromDaemon::Error { code, text: &text });
             session.finish(self.poll.registry());
         }
+        if let Some(reason) = fenced {
+            return Err(DaemonError::Fenced { reason });
+        }
+        if self.node.o2cb.is_some() && is_any {
+            self.fence.wait_for_holders(&others);
+        }
         self.node.groups.leave_all();
+        if let Some(node) = &self.node.o2cb {
+            node.stop();
+        }
         tracing::info!("stopped");
+        Ok(())
     }
 }
 
@@ -467,6 +504,8 @@ const ACCEPT_RETRY_MS: u64 = 100;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use stackglue::{Lksb, LockFlags, Mode, ResourceName};
 
     use super::*;
@@ -479,7 +518,8 @@ mod tests {
         let config = Config::new(directory.path().join("sock"), state_dir);
         let mut server = Server::bind(config).expect("a daemon");
         let group = server.node.groups.join(b"").expect("connected");
-        let connection = server.node.groups.get(group).expect("connected").connection.clone();
+        let connection = server.node.groups.get(group).and_then(|group| group.connection());
+        let connection = connection.expect("connected").clone();
         let (stopper, socket) = (server.stopper(), server.socket().to_owned());
         let running = std::thread::spawn(|| server.run());
 

@@ -23,9 +23,19 @@ pub(super) fn of(page: &str) -> &'static [Section<'static>] {
         "stackglue-lock" => {
             const { &[SAFETY, SIGNALS, CTDB, LOCK_EXIT_STATUS, LOCK_ENVIRONMENT, ENVIRONMENT, FILES] }
         }
+        "stackglue-nodes" => const { &[NODES_WORDS, STATUS_EXIT_STATUS, ENVIRONMENT, FILES] },
+        "stackglue-doctor" => const { &[DOCTOR_EXIT_STATUS, ENVIRONMENT, FILES] },
         "stackglue-status" => const { &[STATUS_EXIT_STATUS, ENVIRONMENT, FILES] },
         "stackglue-value-get" => const { &[GET_EXIT_STATUS, ENVIRONMENT] },
-        "stackglued" => const { &[DAEMON_EXIT_STATUS, DAEMON_ENVIRONMENT, DAEMON_FILES] },
+        "stackglue-o2cb"
+        | "stackglue-o2cb-init"
+        | "stackglue-o2cb-add-node"
+        | "stackglue-o2cb-heartbeat-file" => const { &[CONF_EXIT_STATUS, CONF_FILES] },
+        "stackglue-o2cb-check" => const { &[CHECK_EXIT_STATUS, CONF_FILES] },
+        "stackglue-slots" => const { &[SLOTS_EXIT_STATUS] },
+        "stackglued" => {
+            const { &[CLUSTER, FENCING, DAEMON_EXIT_STATUS, DAEMON_ENVIRONMENT, DAEMON_FILES] }
+        }
         _ => const { &[EXIT_STATUS, ENVIRONMENT] },
     }
 }
@@ -48,7 +58,11 @@ const SAFETY: Section<'_> = Section {
          SIGUSR1, which ends it unless it has a handler. Either way a new daemon grants nothing before \
          everybody who held a lock of the old one has ended.",
         "What writes to a place that the lock protects should hand STACKGLUE_TOKEN on to it, and the \
-         place should refuse a token smaller than the largest it has seen.",
+         place should refuse a token smaller than the largest it has seen. The stack o2cb does not number \
+         its grants: there the command has no STACKGLUE_TOKEN.",
+        "In a cluster, other hosts get the locks of a daemon that died when its heartbeat has stayed away \
+         for long enough: 62 seconds, unless it is configured otherwise. The grace time has to be below \
+         that. stackglued(8) says what happens to a host that loses its disk or its network.",
     ]),
 };
 
@@ -115,6 +129,65 @@ const STATUS_EXIT_STATUS: Section<'_> = Section {
     ]),
 };
 
+const NODES_WORDS: Section<'_> = Section {
+    title: "COLUMNS",
+    body: Body::Terms(&[
+        ("NODE", "the node's number; a star marks this node"),
+        ("STATE", "alive or dead, by its heartbeat"),
+        ("HEARTBEAT", "how long ago its slot on the disk was seen to change"),
+        ("LINK", "the connection to it, and why the last one ended when it is not connected"),
+        (
+            "MASTERS",
+            "of how many names it is the master, among those that this node knows: another node may know \
+             others",
+        ),
+        (
+            "FENCE IN",
+            "when this node stops itself, unless its disk takes a heartbeat before; starts again with each",
+        ),
+    ]),
+};
+
+const DOCTOR_EXIT_STATUS: Section<'_> = Section {
+    title: "EXIT STATUS",
+    body: Body::Terms(&[
+        ("0", "everything is good"),
+        ("1", "something has to be done: the lines that begin with `bad' say what"),
+        ("64", "what was typed cannot be"),
+    ]),
+};
+
+const CLUSTER: Section<'_> = Section {
+    title: "CLUSTER",
+    body: Body::Prose(&[
+        "With stack = \"o2cb\" the daemon is a node of a classic OCFS2 cluster: it heartbeats on a shared \
+         disk, is connected to the other nodes over TCP, and shares locks with them, daemons as well as \
+         Linux kernels. It starts as nothing of the kind unless it is configured so. The section [o2cb] \
+         names cluster.conf, the node, and where to heartbeat.",
+        "It takes ten seconds to start: the other nodes have to see its heartbeat first. When it is told to \
+         stop, it tells those who hold locks, waits up to twelve seconds until they have stopped, stops \
+         those who have not, leaves its groups, and says so on the disk.",
+        "The stack has the modes NL, PR and EX, names of up to 32 bytes that do not begin with a dollar \
+         sign, groups of up to 63 bytes, no value that outlives the locks on its name, and no fencing \
+         tokens.",
+    ]),
+};
+
+const FENCING: Section<'_> = Section {
+    title: "FENCING",
+    body: Body::Prose(&[
+        "A node that cannot write its heartbeat, or is cut off from the majority of the nodes that do, has to \
+         stop before the others give its locks away. What it does then is on_fence in [o2cb]. kill, the \
+         default: kills every process that holds a lock or inherited one, and exits with status 75. freeze: \
+         stops them with SIGSTOP, and exits. notify: tells them that their locks are lost, and exits; whoever \
+         goes on writing damages what the locks protect. reset: resets the machine through \
+         /proc/sysrq-trigger. No heartbeat is written after that.",
+        "A daemon that does not run cannot do this: one that was killed or stopped with a signal leaves its \
+         holders to `stackglue lock', which stops its command when the daemon is gone, but knows nothing of \
+         a daemon that is merely frozen.",
+    ]),
+};
+
 const GET_EXIT_STATUS: Section<'_> = Section {
     title: "EXIT STATUS",
     body: Body::Terms(&[
@@ -123,6 +196,51 @@ const GET_EXIT_STATUS: Section<'_> = Section {
         ("2", "the value was printed, and is not to be trusted: its last writer was lost"),
         ("64", "what was typed cannot be"),
         ("69", "there is no daemon"),
+    ]),
+};
+
+const CONF_EXIT_STATUS: Section<'_> = Section {
+    title: "EXIT STATUS",
+    body: Body::Terms(&[
+        ("0", "done"),
+        (
+            "1",
+            "not as things are: the name, number or address is taken, or there is no such cluster",
+        ),
+        ("64", "what was typed cannot be"),
+        ("71", "the system refused something"),
+        ("77", "this user may not read or write the file"),
+        ("78", "the file is wrong as it is, and was left alone"),
+    ]),
+};
+
+const CHECK_EXIT_STATUS: Section<'_> = Section {
+    title: "EXIT STATUS",
+    body: Body::Terms(&[
+        ("0", "the file can be used; there may be remarks"),
+        ("1", "the file cannot be used"),
+        ("64", "what was typed cannot be"),
+        ("71", "the system refused something"),
+        ("77", "this user may not read the file"),
+    ]),
+};
+
+const CONF_FILES: Section<'_> = Section {
+    title: "FILES",
+    body: Body::Terms(&[(
+        "/etc/ocfs2/cluster.conf",
+        "the clusters, their nodes and heartbeat regions; the same on every node",
+    )]),
+};
+
+const SLOTS_EXIT_STATUS: Section<'_> = Section {
+    title: "EXIT STATUS",
+    body: Body::Terms(&[
+        ("0", "done"),
+        ("1", "the device has no OCFS2 volume, or a damaged one"),
+        ("64", "what was typed cannot be"),
+        ("71", "the system refused something"),
+        ("77", "this user may not read the device"),
     ]),
 };
 
@@ -135,7 +253,7 @@ const LOCK_ENVIRONMENT: Section<'_> = Section {
         (
             "STACKGLUE_TOKEN",
             "the fencing token: a decimal number of 64 bits that grows with every grant of the name, \
-             restarts of the daemon included",
+             restarts of the daemon included; not set on the stack o2cb, which has none",
         ),
         ("STACKGLUE_ON_LOSS", "kill or notify"),
     ]),
@@ -173,6 +291,7 @@ const DAEMON_EXIT_STATUS: Section<'_> = Section {
         ("69", "another daemon serves the socket, or the stack cannot be used"),
         ("71", "the system refused something"),
         ("73", "the token store, the socket or a file beside it cannot be made"),
+        ("75", "the node of the stack o2cb did not start, or was fenced: it may be started again"),
         ("77", "the socket's directory is not safe"),
         ("78", "the configuration is wrong"),
     ]),
@@ -191,6 +310,7 @@ const DAEMON_FILES: Section<'_> = Section {
     title: "FILES",
     body: Body::Terms(&[
         ("/etc/stackglue/stackglued.toml", "the configuration"),
+        ("/etc/ocfs2/cluster.conf", "the nodes of the cluster, on the stack o2cb"),
         ("/run/stackglue/stackglued.sock", "the socket"),
         ("/var/lib/stackglue", "the fencing epoch"),
     ]),

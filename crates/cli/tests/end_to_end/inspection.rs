@@ -37,7 +37,7 @@ fn every_lock_is_listed_with_its_owner_and_whom_it_waits_for() {
     let table = host.run_well(&["locks"]).out;
     let mut lines = table.lines();
     let heading: Vec<_> = lines.next().expect("a heading").split_whitespace().collect();
-    assert_eq!(heading[..6], ["GROUP", "NAME", "MODE", "QUEUE", "NODE", "PID"]);
+    assert_eq!(heading[..6], ["GROUP", "NAME", "MODE", "QUEUE", "NODE", "MASTER"]);
     let blocker = format!("{} (EX)", holder.pid());
     assert_eq!(lines.filter(|line| line.ends_with(&blocker)).count(), 1, "{table}");
 }

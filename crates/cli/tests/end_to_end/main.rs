@@ -1,11 +1,13 @@
 //! The command with real processes and a real daemon, each test on a host of its own.
 
 mod bad_input;
+mod cluster;
 mod contention;
 mod ctdb;
 mod host;
 mod inspection;
 mod lock;
 mod loss;
+mod o2cb;
 mod signals;
 mod value;

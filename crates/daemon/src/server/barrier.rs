@@ -3,18 +3,18 @@
 
 use std::sync::Arc;
 
-use stackglue::{Callback, Errno, Lksb, LockFlags, LockingProtocol};
+use stackglue::{Errno, Lksb};
 
-use super::lock::{GroupProtocol, LockState};
+use super::lock::LockState;
 use super::node::{Node, Refusal};
+use super::parked::ParkingLot;
 use super::process::Process;
-use crate::control::ControlRequest;
 use crate::instance::EarlierHolders;
 
 /// Earlier holders, and what waits for their end.
 pub(super) struct Barrier {
     earlier: EarlierHolders,
-    parked: Vec<Parked>,
+    pub(super) parked: ParkingLot,
     poll_at_ms: u64,
     report_at_ms: u64,
     pids: Vec<u32>,
@@ -22,29 +22,11 @@ pub(super) struct Barrier {
     pids_until_ms: u64,
 }
 
-/// What waits.
-enum Parked {
-    /// A request for a new lock, which is in the books of its process and its group.
-    Lock(Lksb),
-    /// A control request that would make locks.
-    Request { process: Arc<Process>, id: u32, request: ControlRequest },
-}
-
-impl Parked {
-    fn is_of(&self, process: &Arc<Process>) -> bool {
-        let owner = match self {
-            Parked::Lock(lksb) => lksb.state::<LockState>().map(|state| &state.process),
-            Parked::Request { process, .. } => Some(process),
-        };
-        owner.is_some_and(|owner| Arc::ptr_eq(owner, process))
-    }
-}
-
 impl Barrier {
     pub(super) fn new(earlier: EarlierHolders) -> Barrier {
         Barrier {
             earlier,
-            parked: Vec::new(),
+            parked: ParkingLot::default(),
             poll_at_ms: 0,
             report_at_ms: 0,
             pids: Vec::new(),
@@ -81,51 +63,6 @@ impl Barrier {
             format!("nothing is granted while processes of a stackglued that died still run{who}");
         (Errno::EAGAIN, text)
     }
-
-    pub(super) fn park(&mut self, lksb: Lksb) {
-        self.parked.push(Parked::Lock(lksb));
-    }
-
-    pub(super) fn park_request(
-        &mut self,
-        process: &Arc<Process>,
-        id: u32,
-        request: ControlRequest,
-    ) {
-        self.parked.push(Parked::Request { process: process.clone(), id, request });
-    }
-
-    /// The requests for locks that wait.
-    pub(super) fn locks(&self) -> impl Iterator<Item = &Lksb> {
-        self.parked.iter().filter_map(|parked| match parked {
-            Parked::Lock(lksb) => Some(lksb),
-            Parked::Request { .. } => None,
-        })
-    }
-
-    /// Takes a request back as the stack would: a cancel ends it, and an unlock drops it.
-    pub(super) fn withdraw(
-        &mut self,
-        lksb: &Lksb,
-        flags: LockFlags,
-        protocol: Arc<GroupProtocol>,
-    ) -> Result<(), Errno> {
-        if flags.contains(LockFlags::CANCEL | LockFlags::FORCEUNLOCK) {
-            return Err(Errno::EINVAL);
-        }
-        let is_it = |parked: &Parked| matches!(parked, Parked::Lock(other) if other.is(lksb));
-        let place = self.parked.iter().position(is_it).ok_or(Errno::ENOENT)?;
-        self.parked.remove(place);
-        let how = match flags.contains(LockFlags::CANCEL) {
-            true => Errno::ECANCEL,
-            false => Errno::EUNLOCK,
-        };
-        if let Some(callback) = lksb.post(Callback::unlock(Some(how), None)) {
-            let protocol: Arc<dyn LockingProtocol> = protocol;
-            lksb.deliver(callback, &protocol);
-        }
-        Ok(())
-    }
 }
 
 impl Node {
@@ -150,13 +87,8 @@ impl Node {
             return;
         }
         tracing::info!("the processes of the earlier stackglued have ended");
-        let parked = self.barrier.take().map(|barrier| barrier.parked);
-        for parked in parked.into_iter().flatten() {
-            match parked {
-                Parked::Lock(lksb) => self.submit_parked(&lksb),
-                Parked::Request { process, id, request } => self.answer(&process, id, request),
-            }
-        }
+        let parked = self.barrier.take().map(|mut barrier| barrier.parked.take());
+        self.resume(parked.unwrap_or_default());
     }
 
     /// Drops what a process that is gone waited for: `locks` are all its locks.
@@ -166,7 +98,7 @@ impl Node {
         locks: impl Iterator<Item = Lksb>,
     ) {
         if let Some(barrier) = &mut self.barrier {
-            barrier.parked.retain(|parked| !parked.is_of(process));
+            barrier.parked.forget(process);
         }
         for lksb in locks {
             let state = lksb.state::<LockState>();
@@ -175,12 +107,6 @@ impl Node {
                 self.shared.counters.abandoned.count();
             }
         }
-    }
-
-    fn submit_parked(&self, lksb: &Lksb) {
-        let Some(state) = lksb.state::<LockState>() else { return };
-        let Some(group) = self.groups.get(state.group) else { return };
-        self.submit(group, &state.process, lksb, state.wanted(), state.flags(), state.name());
     }
 }
 

@@ -1,68 +1,159 @@
 //! The groups that the daemon is connected to: joined on first use, left when their last lock is gone.
+//!
+//! A stack of several nodes takes its time to join and to leave, and may wait for a node that does not
+//! answer. Then a thread of its own does it, requests for the group wait meanwhile, and the loop goes on.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 use stackglue::{ConnectError, Connection, Errno, Glue};
 
 use super::lock::{GroupProtocol, Tally};
+use super::parked::{Parked, ParkingLot};
 use super::process::Shared;
 use crate::protocol::DEFAULT_GROUP;
 
-/// A group that this host is a member of.
+/// A group that this host is a member of, or is about to be.
 pub(super) struct Group {
     pub(super) name: String,
-    pub(super) connection: Arc<Connection>,
     pub(super) protocol: Arc<GroupProtocol>,
     pub(super) tally: Arc<Tally>,
     pub(super) node: u32,
+    membership: Membership,
     was_used: bool,
 }
 
-/// Every connected group, and the way to more.
+enum Membership {
+    /// Being joined.
+    Joining(ParkingLot),
+    Member(Arc<Connection>),
+    /// Being left; what comes meanwhile waits until it can be joined again.
+    Leaving(ParkingLot),
+}
+
+impl Group {
+    /// The connection, if it is a member.
+    #[inline]
+    pub(super) fn connection(&self) -> Option<&Arc<Connection>> {
+        match &self.membership {
+            Membership::Member(connection) => Some(connection),
+            Membership::Joining(_) | Membership::Leaving(_) => None,
+        }
+    }
+
+    /// What waits until it is a member; `None` when it is.
+    #[inline]
+    pub(super) fn parked(&mut self) -> Option<&mut ParkingLot> {
+        match &mut self.membership {
+            Membership::Member(_) => None,
+            Membership::Joining(parked) | Membership::Leaving(parked) => Some(parked),
+        }
+    }
+
+    /// Requests for locks that wait until it is a member.
+    pub(super) fn parked_locks(&self) -> impl Iterator<Item = &stackglue::Lksb> {
+        let parked = match &self.membership {
+            Membership::Member(_) => None,
+            Membership::Joining(parked) | Membership::Leaving(parked) => Some(parked),
+        };
+        parked.into_iter().flat_map(ParkingLot::locks)
+    }
+}
+
+/// What a thread that joined or left a group has to say.
+pub(super) enum GroupEvent {
+    Joined { key: usize, outcome: Result<Joined, ConnectError> },
+    Left { key: usize },
+}
+
+/// A group that was joined.
+pub(super) struct Joined {
+    connection: Arc<Connection>,
+    protocol: Arc<GroupProtocol>,
+}
+
+/// What becomes of requests that waited for a group.
+pub(super) struct Settled {
+    pub(super) parked: Vec<Parked>,
+    /// Why they are refused; `None`: they go on.
+    pub(super) refusal: Option<(Errno, String)>,
+    /// The group to forget afterwards.
+    pub(super) forget: Option<usize>,
+}
+
+/// Every group, and the way to more.
 pub(super) struct Groups {
-    glue: Glue,
-    cluster: String,
-    shared: Arc<Shared>,
-    connected: Slab<Group>,
+    context: Context,
+    /// Whether joining and leaving may take long.
+    is_slow: bool,
+    /// This host's node number, before a group tells it.
+    node: u32,
+    groups: Slab<Group>,
     by_name: HashMap<Box<[u8]>, usize>,
     /// When to look for groups that have had no lock for a while.
     sweep_ms: Option<u64>,
 }
 
+/// What it takes to join a group.
+#[derive(Clone)]
+struct Context {
+    glue: Glue,
+    cluster: String,
+    shared: Arc<Shared>,
+}
+
 impl Groups {
-    pub(super) fn new(glue: Glue, cluster: String, shared: Arc<Shared>) -> Groups {
+    pub(super) fn new(
+        glue: Glue,
+        cluster: String,
+        shared: Arc<Shared>,
+        is_slow: bool,
+        node: u32,
+    ) -> Groups {
         Groups {
-            glue,
-            cluster,
-            shared,
-            connected: Slab::new(),
+            context: Context { glue, cluster, shared },
+            is_slow,
+            node,
+            groups: Slab::new(),
             by_name: HashMap::new(),
             sweep_ms: None,
         }
     }
 
+    #[inline]
     pub(super) fn get(&self, key: usize) -> Option<&Group> {
-        self.connected.get(key)
+        self.groups.get(key)
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Group> {
+        self.groups.get_mut(key)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Group> {
-        self.connected.iter().map(|(_, group)| group)
+        self.groups.iter().map(|(_, group)| group)
     }
 
-    /// The place of a group by its name, if it is connected.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Group> {
+        self.groups.iter_mut().map(|(_, group)| group)
+    }
+
+    /// The place of a group by its name, if there is one.
     pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
         self.by_name.get(named(name)).copied()
     }
 
-    /// The place of a group, which is joined if need be; the empty name is the default group's.
+    /// The place of a group, which is joined if need be; the empty name is the default group's. It may
+    /// not be a member yet.
     #[inline]
     pub(super) fn join(&mut self, name: &[u8]) -> Result<usize, (Errno, String)> {
         let name = named(name);
         if let Some(&key) = self.by_name.get(name) {
-            self.connected[key].was_used = true;
+            self.groups[key].was_used = true;
             return Ok(key);
         }
         let text = str::from_utf8(name).map_err(|_| {
@@ -73,24 +164,109 @@ impl Groups {
             let text = format!("the group name {text:?} has control characters: leave them out");
             return Err((Errno::EINVAL, text));
         }
-        let groups_max = self.shared.limits.groups_max;
-        if self.connected.len() >= groups_max {
+        let groups_max = self.context.shared.limits.groups_max;
+        if self.groups.len() >= groups_max {
             let text = format!("{groups_max} groups are connected already: no more are allowed");
             return Err((Errno::ENOSPC, text));
         }
-        let group = self.connect(text).map_err(|error| (error.errno(), error.to_string()))?;
-        let key = self.connected.insert(group);
+        let key = if self.is_slow { self.join_slowly(text)? } else { self.join_at_once(text)? };
         self.by_name.insert(name.into(), key);
-        self.sweep_ms.get_or_insert(self.shared.now_ms() + SWEEP_INTERVAL_MS);
+        let interval_ms = self.sweep_interval_ms();
+        self.sweep_ms.get_or_insert(self.context.shared.now_ms() + interval_ms);
         Ok(key)
+    }
+
+    fn join_at_once(&mut self, name: &str) -> Result<usize, (Errno, String)> {
+        let tally = Arc::new(Tally::default());
+        let joined = self.context.connect(name, &tally);
+        let Joined { connection, protocol } =
+            joined.map_err(|error| (error.errno(), error.to_string()))?;
+        let node = connection.this_node().map_or(0, |node| node.0);
+        let membership = Membership::Member(connection);
+        let name = name.to_owned();
+        Ok(self.groups.insert(Group { name, membership, protocol, tally, node, was_used: true }))
+    }
+
+    fn join_slowly(&mut self, name: &str) -> Result<usize, (Errno, String)> {
+        let tally = Arc::new(Tally::default());
+        let protocol = self.context.protocol(name, &tally);
+        let key = self.groups.insert(Group {
+            name: name.to_owned(),
+            membership: Membership::Joining(ParkingLot::default()),
+            protocol,
+            tally: tally.clone(),
+            node: self.node,
+            was_used: true,
+        });
+        match self.context.start_joining(key, name, &tally) {
+            Ok(()) => Ok(key),
+            Err(refusal) => {
+                self.groups.remove(key);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Takes note of what a thread has done: what waited for it is to be gone on with, in the order
+    /// of the answers.
+    pub(super) fn settle(&mut self, event: GroupEvent) -> Option<Settled> {
+        match event {
+            GroupEvent::Joined { key, outcome } => {
+                let group = self.groups.get_mut(key)?;
+                let parked = group.parked().map(ParkingLot::take).unwrap_or_default();
+                match outcome {
+                    Ok(Joined { connection, protocol }) => {
+                        group.node = connection.this_node().map_or(0, |node| node.0);
+                        group.membership = Membership::Member(connection);
+                        group.protocol = protocol;
+                        Some(Settled { parked, refusal: None, forget: None })
+                    }
+                    Err(error) => {
+                        tracing::warn!(group = group.name, %error, "a group cannot be joined");
+                        let refusal = Some((error.errno(), error.to_string()));
+                        Some(Settled { parked, refusal, forget: Some(key) })
+                    }
+                }
+            }
+            GroupEvent::Left { key } => {
+                let group = self.groups.get_mut(key)?;
+                let mut parked = ParkingLot::default();
+                if let Some(waiting) = group.parked() {
+                    std::mem::swap(waiting, &mut parked);
+                }
+                if parked.is_empty() {
+                    self.forget(key);
+                    return None;
+                }
+                match self.context.start_joining(key, &group.name, &group.tally) {
+                    Ok(()) => {
+                        group.membership = Membership::Joining(parked);
+                        None
+                    }
+                    Err(refusal) => Some(Settled {
+                        parked: parked.take(),
+                        refusal: Some(refusal),
+                        forget: Some(key),
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Forgets a group that could not be joined, or was left.
+    pub(super) fn forget(&mut self, key: usize) {
+        if let Some(group) = self.groups.try_remove(key) {
+            self.by_name.remove(group.name.as_bytes());
+        }
     }
 
     /// Joins the default group and leaves it: a stack that cannot be used says so when the daemon
     /// starts, not at the first lock. Returns this host's node number, 0 if the stack does not tell.
     pub(super) fn probe(&self) -> Result<u32, ConnectError> {
-        let group = self.connect(DEFAULT_GROUP)?;
-        leave(&group);
-        Ok(group.node)
+        let Joined { connection, .. } = self.context.connect(DEFAULT_GROUP, &Arc::default())?;
+        let node = connection.this_node().map_or(self.node, |node| node.0);
+        leave(&connection);
+        Ok(node)
     }
 
     /// When [`sweep`](Self::sweep) wants to be called.
@@ -104,8 +280,9 @@ impl Groups {
     /// often.
     pub(super) fn sweep(&mut self) {
         self.leave_where(|group| !std::mem::take(&mut group.was_used) && group.tally.is_empty());
+        let interval_ms = self.sweep_interval_ms();
         self.sweep_ms =
-            (!self.connected.is_empty()).then(|| self.shared.now_ms() + SWEEP_INTERVAL_MS);
+            (!self.groups.is_empty()).then(|| self.context.shared.now_ms() + interval_ms);
     }
 
     /// Leaves the groups that have no lock, now.
@@ -113,9 +290,32 @@ impl Groups {
         self.leave_where(|group| group.tally.is_empty());
     }
 
-    /// Leaves every group, whatever locks there are.
+    /// Leaves every group, whatever locks there are. Waits for those that take long, but not for ever.
     pub(super) fn leave_all(&mut self) {
-        self.leave_where(|_| true);
+        if !self.is_slow {
+            self.leave_where(|_| true);
+            return;
+        }
+        let (done, left) = mpsc::channel();
+        let mut leaving = 0;
+        for (_, group) in &self.groups {
+            let Some(connection) = group.connection().cloned() else { continue };
+            let done = done.clone();
+            let started = thread::Builder::new().spawn(move || {
+                leave(&connection);
+                // Fails when nobody waits any more.
+                let _ = done.send(());
+            });
+            leaving += usize::from(started.is_ok());
+        }
+        let deadline = Instant::now() + LEAVING_PATIENCE;
+        for _ in 0..leaving {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            if left.recv_timeout(patience).is_err() {
+                tracing::warn!("not every group could be left: the other nodes recover them");
+                return;
+            }
+        }
     }
 
     pub(super) fn locks(&self) -> usize {
@@ -126,30 +326,29 @@ impl Groups {
         self.iter().map(|group| group.tally.orphans.load(Ordering::Relaxed)).sum()
     }
 
-    fn connect(&self, name: &str) -> Result<Group, ConnectError> {
-        let tally = Arc::new(Tally::default());
-        let protocol = Arc::new(GroupProtocol {
-            shared: self.shared.clone(),
-            tally: tally.clone(),
-            group: name.to_owned(),
-            connection: OnceLock::new(),
-        });
-        let dead = {
-            let name = name.to_owned();
-            Box::new(move |node| tracing::warn!(%node, group = name, "a node of the group died"))
-        };
-        let connection =
-            self.glue.connect(None, &self.cluster, name, protocol.clone(), dead).map(Arc::new)?;
-        // The protocol is new: nothing was set.
-        let _ = protocol.connection.set(Arc::downgrade(&connection));
-        let node = connection.this_node().map_or(0, |node| node.0);
-        Ok(Group { name: name.to_owned(), connection, protocol, tally, node, was_used: true })
+    fn sweep_interval_ms(&self) -> u64 {
+        if self.is_slow { SLOW_SWEEP_INTERVAL_MS } else { SWEEP_INTERVAL_MS }
     }
 
     fn leave_where(&mut self, mut unwanted: impl FnMut(&mut Group) -> bool) {
-        let by_name = &mut self.by_name;
-        self.connected.retain(|_, group| {
-            let left = unwanted(group) && leave(group);
+        let (by_name, shared, is_slow) = (&mut self.by_name, &self.context.shared, self.is_slow);
+        self.groups.retain(|key, group| {
+            let Some(connection) = group.connection().cloned() else { return true };
+            if !unwanted(group) {
+                return true;
+            }
+            if is_slow {
+                let shared = shared.clone();
+                let started = thread::Builder::new().spawn(move || {
+                    leave(&connection);
+                    shared.group_event(GroupEvent::Left { key });
+                });
+                if started.is_ok() {
+                    group.membership = Membership::Leaving(ParkingLot::default());
+                }
+                return true;
+            }
+            let left = leave(&connection);
             if left {
                 by_name.remove(group.name.as_bytes());
             }
@@ -158,8 +357,49 @@ impl Groups {
     }
 }
 
-fn leave(group: &Group) -> bool {
-    match group.connection.disconnect(false) {
+impl Context {
+    fn protocol(&self, name: &str, tally: &Arc<Tally>) -> Arc<GroupProtocol> {
+        Arc::new(GroupProtocol {
+            shared: self.shared.clone(),
+            tally: tally.clone(),
+            group: name.to_owned(),
+            connection: OnceLock::new(),
+        })
+    }
+
+    /// Blocks for as long as the stack takes to join.
+    fn connect(&self, name: &str, tally: &Arc<Tally>) -> Result<Joined, ConnectError> {
+        let protocol = self.protocol(name, tally);
+        let dead = {
+            let name = name.to_owned();
+            Box::new(move |node| tracing::warn!(%node, group = name, "a node of the group died"))
+        };
+        let connection =
+            self.glue.connect(None, &self.cluster, name, protocol.clone(), dead).map(Arc::new)?;
+        // The protocol is new: nothing was set.
+        let _ = protocol.connection.set(Arc::downgrade(&connection));
+        Ok(Joined { connection, protocol })
+    }
+
+    fn start_joining(
+        &self,
+        key: usize,
+        name: &str,
+        tally: &Arc<Tally>,
+    ) -> Result<(), (Errno, String)> {
+        let (context, name, tally) = (self.clone(), name.to_owned(), tally.clone());
+        let joining = move || {
+            let outcome = context.connect(&name, &tally);
+            context.shared.group_event(GroupEvent::Joined { key, outcome });
+        };
+        thread::Builder::new().spawn(joining).map(drop).map_err(|error| {
+            (Errno::EAGAIN, format!("no thread can be started to join a group: {error}"))
+        })
+    }
+}
+
+fn leave(connection: &Connection) -> bool {
+    match connection.disconnect(false) {
         Ok(()) => true,
         Err(error) => {
             tracing::error!(%error, "a group cannot be left");
@@ -173,3 +413,9 @@ fn named(name: &[u8]) -> &[u8] {
 }
 
 const SWEEP_INTERVAL_MS: u64 = 1000;
+
+/// Other nodes take part in joining and leaving.
+const SLOW_SWEEP_INTERVAL_MS: u64 = 60_000;
+
+/// A node that does not answer is not waited for any longer than this.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(15);

@@ -21,7 +21,10 @@ pub(super) fn holders_text(
     let now_ms = shared.now_ms();
     let mut holders = Vec::new();
     let mut holders_count = 0;
+    let own = connection.this_node().ok();
+    let mut elsewhere = None;
     connection.visit_resource(state.name(), &mut |resource| {
+        elsewhere = own.filter(|own| *own != resource.master).map(|_| resource.master.0);
         for lock in resource.locks {
             let Some(mode) = lock.granted else { continue };
             let is_own = lock.lksb.is_some_and(|other| other.is(lksb));
@@ -35,6 +38,11 @@ pub(super) fn holders_text(
         }
     });
     match holders_count {
+        // Only the master knows the locks of others.
+        0 if elsewhere.is_some_and(|master| master < NO_NODE) => format!(
+            "held or wanted on another node: node {}, its master, knows by whom",
+            elsewhere.unwrap_or_default()
+        ),
         0 => "wanted by others who wait already".to_owned(),
         1..=HOLDERS_NAMED_MAX => format!("held: {}", holders.join(", ")),
         more => format!("held: {}, and {} more", holders.join(", "), more - holders.len()),
@@ -84,7 +92,8 @@ pub(super) struct Listing {
 impl Listing {
     /// Copies the locks of the groups and resources asked for.
     ///
-    /// The requests in `parked` wait for processes of an earlier daemon, and the stack does not know them.
+    /// The requests in `parked` wait for processes of an earlier daemon, or for their group to be joined,
+    /// and the stack does not know them.
     pub(super) fn new<'a>(
         process: &Arc<Process>,
         id: u32,
@@ -99,10 +108,13 @@ impl Listing {
                 continue;
             }
             let group: Arc<str> = connected.name.as_str().into();
-            connected.connection.visit_resources(&mut |resource| {
+            let Some(connection) = connected.connection() else { continue };
+            connection.visit_resources(&mut |resource| {
                 if name.is_none_or(|wanted| wanted.as_bytes() == resource.name.as_bytes()) {
                     let resource_name: Arc<[u8]> = resource.name.as_bytes().into();
-                    let copy = |lock| Copied::new(&group, &resource_name, lock, resource.locks);
+                    let master = Some(resource.master.0).filter(|&master| master < NO_NODE);
+                    let copy =
+                        |lock| Copied::new(&group, &resource_name, master, lock, resource.locks);
                     locks.extend(resource.locks.iter().map(copy));
                 }
             });
@@ -147,6 +159,7 @@ struct Copied {
     name: Arc<[u8]>,
     id: u32,
     node: u32,
+    master: Option<u32>,
     lksb: Option<Lksb>,
     queue: Queue,
     granted: Option<Mode>,
@@ -167,6 +180,7 @@ impl Copied {
     fn new(
         group: &Arc<str>,
         name: &Arc<[u8]>,
+        master: Option<u32>,
         lock: &LockView<'_>,
         all: &[LockView<'_>],
     ) -> Copied {
@@ -185,6 +199,7 @@ impl Copied {
             name: name.clone(),
             id: lock.id,
             node: lock.node.0,
+            master,
             lksb: lock.lksb.cloned(),
             queue: lock.queue,
             granted: lock.granted,
@@ -200,6 +215,7 @@ impl Copied {
             name: state.name().as_bytes().into(),
             id: 0,
             node: group.node,
+            master: None,
             lksb: Some(lksb.clone()),
             queue: Queue::Waiting,
             granted: None,
@@ -225,6 +241,7 @@ impl Copied {
             requested: self.requested.map(|mode| mode.to_string()),
             queue: queue.to_owned(),
             node: self.node,
+            master: self.master,
             pid: process.map(|process| process.pid),
             uid: process.map(|process| process.uid),
             command: process.map_or("", |process| process.command()).to_owned(),
@@ -261,6 +278,9 @@ const HOLDERS_NAMED_MAX: usize = 3;
 /// Blockers listed of one lock: with many waiters on one resource each waits for all before it, and an
 /// item must fit a frame whatever the commands and purposes are.
 const BLOCKERS_MAX: usize = 8;
+
+/// The number of no node: nobody knows yet who is the master.
+const NO_NODE: u32 = 255;
 
 /// Bytes of a listing that the process has not read, above which the rest must wait.
 const UNSENT_MAX: usize = 128 * 1024;

@@ -35,6 +35,8 @@ pub(super) struct LockState {
     flags: AtomicU32,
     /// Whether the last lock call has no outcome yet.
     waits: AtomicBool,
+    /// Whether it is out of its group's tally.
+    ended: AtomicBool,
 }
 
 /// Whose lock it is.
@@ -71,6 +73,7 @@ impl LockState {
             wanted: AtomicU8::new(Mode::NL.number()),
             flags: AtomicU32::new(0),
             waits: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -89,6 +92,14 @@ impl LockState {
     /// Notes the outcome of a lock call. `false` when there was none under way.
     pub(super) fn finish(&self) -> bool {
         self.waits.swap(false, Ordering::Relaxed)
+    }
+
+    /// Takes a process's lock out of the tally of its group, once: that it has ended and that its
+    /// process is gone may be learned on two threads.
+    pub(super) fn end(&self, tally: &Tally) {
+        if !self.ended.swap(true, Ordering::Relaxed) {
+            tally.lock_ended();
+        }
     }
 
     pub(super) fn waits(&self) -> bool {
@@ -199,7 +210,7 @@ impl LockingProtocol for GroupProtocol {
 impl GroupProtocol {
     fn locked(&self, handle: u32, state: &LockState, lksb: &Lksb) {
         self.shared.counters.granted.count();
-        state.granted_ms.store(self.shared.now_ms(), Ordering::Relaxed);
+        state.granted_ms.store(self.shared.callback_ms(), Ordering::Relaxed);
         let value;
         let lvb: &[u8] = if state.flags().contains(LockFlags::VALBLK) {
             value = lksb.lvb();
@@ -216,12 +227,8 @@ impl GroupProtocol {
     fn refused(&self, handle: u32, state: &LockState, lksb: &Lksb, errno: Errno) {
         self.shared.counters.refused.count();
         let connection = self.connection.get().and_then(Weak::upgrade);
-        let text = match connection {
-            Some(connection) => {
-                refusal_text(&self.shared, &connection, &self.group, state, lksb, errno)
-            }
-            None => errno.to_string(),
-        };
+        let connection = connection.as_deref();
+        let text = refusal_text(&self.shared, connection, &self.group, state, lksb, errno);
         let frame = FromDaemon::Refused { handle, errno: errno.number(), text: &text };
         let ended = lksb.mode().is_none().then_some(handle);
         self.tell(state, &frame, state.finish(), ended);
@@ -230,7 +237,7 @@ impl GroupProtocol {
     /// Sends the frame and settles the accounts of the process before it can see it.
     fn tell(&self, state: &LockState, frame: &FromDaemon<'_>, finished: bool, ended: Option<u32>) {
         if ended.is_some() {
-            self.tally.lock_ended();
+            state.end(&self.tally);
         }
         state.process.send_with(&self.shared, frame, |process| {
             process.waiting -= usize::from(finished);
@@ -249,7 +256,7 @@ impl GroupProtocol {
 /// Why a lock call was refused, naming who is in the way where somebody is.
 pub(super) fn refusal_text(
     shared: &Shared,
-    connection: &Connection,
+    connection: Option<&Connection>,
     group: &str,
     state: &LockState,
     lksb: &Lksb,
@@ -258,7 +265,9 @@ pub(super) fn refusal_text(
     let name = state.name();
     match errno {
         Errno::EAGAIN => {
-            let held = listing::holders_text(shared, connection, state, lksb);
+            let held = connection
+                .map(|connection| listing::holders_text(shared, connection, state, lksb))
+                .unwrap_or_else(|| "in use".to_owned());
             format!("\"{name}\" in group {group} is {held}")
         }
         Errno::ENOENT if state.flags().contains(LockFlags::ORPHAN) => {

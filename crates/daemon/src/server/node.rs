@@ -4,14 +4,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use ::o2cb::O2cbNode;
 use stackglue::{
     Abandoned, Errno, Glue, LVB_LEN_MAX, Lksb, LockFlags, Mode, NameError, ResourceName,
 };
 
 use super::barrier::Barrier;
-use super::group::{Group, Groups};
+use super::group::{Groups, Settled};
 use super::listing::Listing;
 use super::lock::{LockState, Role, refusal_text, unlock_text};
+use super::o2cb;
+use super::parked::Parked;
 use super::process::{Ending, Process, Shared, printable};
 use super::revoke::Revocation;
 use super::value::ValueOperation;
@@ -39,6 +42,8 @@ pub(super) struct Node {
     pub(super) values_last: u64,
     pub(super) revocations: Vec<Revocation>,
     pub(super) listings: Vec<Listing>,
+    /// The node behind the stack `o2cb`.
+    pub(super) o2cb: Option<O2cbNode>,
 }
 
 impl Node {
@@ -49,10 +54,19 @@ impl Node {
         epoch: u32,
         shared: Arc<Shared>,
         earlier: Option<EarlierHolders>,
+        o2cb: Option<O2cbNode>,
     ) -> Result<Node, DaemonError> {
-        let groups = Groups::new(glue.clone(), config.cluster.clone(), shared.clone());
-        let number =
-            groups.probe().map_err(|error| DaemonError::from_stack(&config.stack, error))?;
+        let own = o2cb.as_ref().map(|node| u32::from(node.me().get()));
+        let (cluster, is_slow) = (config.cluster.clone(), o2cb.is_some());
+        let groups =
+            Groups::new(glue.clone(), cluster, shared.clone(), is_slow, own.unwrap_or_default());
+        // A node that runs needs no trial.
+        let number = match own {
+            Some(number) => number,
+            None => {
+                groups.probe().map_err(|error| DaemonError::from_stack(&config.stack, error))?
+            }
+        };
         Ok(Node {
             glue,
             groups,
@@ -66,6 +80,7 @@ impl Node {
             values_last: 0,
             revocations: Vec::new(),
             listings: Vec::new(),
+            o2cb,
         })
     }
 
@@ -106,6 +121,11 @@ impl Node {
             self.clients -= 1;
         }
         let locks = process.go();
+        for group in self.groups.iter_mut() {
+            if let Some(parked) = group.parked() {
+                parked.forget(process);
+            }
+        }
         if self.barrier.is_some() {
             self.forget_parked_of(process, locks.into_values());
         } else {
@@ -126,6 +146,7 @@ impl Node {
         if self.barrier.is_some() {
             self.watch_barrier();
         }
+        self.settle_groups();
         self.run_values();
         if !self.revocations.is_empty() {
             self.watch_revocations();
@@ -158,8 +179,15 @@ impl Node {
     pub(super) fn abandon(&self, group: usize, lksb: &Lksb) -> Option<Abandoned> {
         let group = self.groups.get(group)?;
         let counters = &self.shared.counters;
-        group.tally.lock_ended();
-        match group.connection.abandon(lksb) {
+        match lksb.state::<LockState>() {
+            Some(state) if matches!(state.role, Role::Client(_)) => state.end(&group.tally),
+            _ => group.tally.lock_ended(),
+        }
+        let Some(connection) = group.connection() else {
+            counters.abandoned.count();
+            return Some(Abandoned::Dropped);
+        };
+        match connection.abandon(lksb) {
             Ok(Abandoned::Orphaned) => {
                 group.tally.orphans.fetch_add(1, Ordering::Relaxed);
                 counters.orphaned.count();
@@ -185,7 +213,8 @@ impl Node {
         condemned: &dyn Fn(&Lksb) -> bool,
     ) -> Result<usize, Refusal> {
         let Some(group) = self.groups.get(group) else { return Ok(0) };
-        let purged = group.connection.purge(condemned).map_err(|errno| {
+        let Some(connection) = group.connection() else { return Ok(0) };
+        let purged = connection.purge(condemned).map_err(|errno| {
             (errno, format!("the orphans of group {} cannot be dropped: {errno}", group.name))
         })?;
         group.tally.orphans.fetch_sub(purged, Ordering::Relaxed);
@@ -223,7 +252,12 @@ impl Node {
                 return Err(Ending::limit("locks", locks_max));
             }
         }
-        let checked = check(frame).and_then(|name| Ok((name, self.groups.join(frame.group)?)));
+        let checked = check(frame).and_then(|name| {
+            if self.o2cb.is_some() {
+                o2cb::check(name, frame.mode, frame.flags)?;
+            }
+            Ok((name, self.groups.join(frame.group)?))
+        });
         let (name, group_key) = match checked {
             Ok(checked) => checked,
             Err(refusal) => {
@@ -251,26 +285,75 @@ impl Node {
         process.state().locks.insert(handle, lksb.clone());
         group.tally.locks.fetch_add(1, Ordering::Relaxed);
         match &mut self.barrier {
-            None => self.submit(group, process, &lksb, frame.mode, frame.flags, name),
-            Some(barrier) => barrier.park(lksb),
+            None => self.submit(group_key, process, &lksb, frame.mode, frame.flags, name),
+            Some(barrier) => barrier.parked.park(lksb),
         }
         Ok(())
     }
 
-    /// Makes the lock call for a new lock that is in the books of its process and its group.
+    /// Makes the lock call for a new lock that is in the books of its process and its group, or puts it
+    /// where it waits until the group is joined.
     #[inline]
     pub(super) fn submit(
-        &self,
-        group: &Group,
+        &mut self,
+        group: usize,
         process: &Arc<Process>,
         lksb: &Lksb,
         mode: Mode,
         flags: LockFlags,
         name: ResourceName<'_>,
     ) {
-        if let Err(errno) = group.connection.lock(mode, lksb, flags, name) {
-            group.tally.lock_ended();
+        let Some(group) = self.groups.get_mut(group) else { return };
+        if let Some(parked) = group.parked() {
+            parked.park(lksb.clone());
+        } else if let Some(connection) = group.connection()
+            && let Err(errno) = connection.lock(mode, lksb, flags, name)
+        {
             self.fail_call(process, lksb, errno, true);
+        }
+    }
+
+    /// Goes on with requests that have waited.
+    pub(super) fn resume(&mut self, parked: Vec<Parked>) {
+        for parked in parked {
+            match parked {
+                Parked::Lock(lksb) => {
+                    let Some(state) = lksb.state::<LockState>() else { continue };
+                    let (mode, flags) = (state.wanted(), state.flags());
+                    self.submit(state.group, &state.process, &lksb, mode, flags, state.name());
+                }
+                Parked::Request { process, id, request } => self.answer(&process, id, request),
+            }
+        }
+    }
+
+    /// Takes note of groups that were joined or left meanwhile.
+    fn settle_groups(&mut self) {
+        for event in self.shared.take_group_events() {
+            let Some(Settled { parked, refusal, forget }) = self.groups.settle(event) else {
+                continue;
+            };
+            match refusal {
+                None => self.resume(parked),
+                Some((errno, text)) => self.refuse_parked(parked, errno, &text),
+            }
+            if let Some(key) = forget {
+                self.groups.forget(key);
+            }
+        }
+    }
+
+    fn refuse_parked(&self, parked: Vec<Parked>, errno: Errno, text: &str) {
+        for parked in parked {
+            match parked {
+                Parked::Lock(lksb) => {
+                    let Some(state) = lksb.state::<LockState>() else { continue };
+                    self.fail_with(&state.process, &lksb, errno, text, true);
+                }
+                Parked::Request { process, id, .. } => {
+                    process.end(&self.shared, id, Err((errno, text.to_owned())));
+                }
+            }
         }
     }
 
@@ -280,7 +363,13 @@ impl Node {
             self.refuse(process, frame.handle, refusal);
             return Ok(());
         };
-        if let Err(refusal) = check_conversion(frame) {
+        let checked = check_conversion(frame).and_then(|()| match (&self.o2cb, &lksb) {
+            (Some(_), lksb) => lksb
+                .state::<LockState>()
+                .map_or(Ok(()), |state| o2cb::check(state.name(), frame.mode, frame.flags)),
+            (None, _) => Ok(()),
+        });
+        if let Err(refusal) = checked {
             self.refuse(process, frame.handle, refusal);
             return Ok(());
         }
@@ -293,7 +382,7 @@ impl Node {
         if state.waits() {
             let text = refusal_text(
                 &self.shared,
-                &group.connection,
+                group.connection().map(|connection| &**connection),
                 &group.name,
                 state,
                 &lksb,
@@ -307,7 +396,9 @@ impl Node {
             lksb.set_lvb(frame.lvb).expect("its length was checked");
         }
         state.begin(frame.mode, frame.flags, self.shared.now_ms());
-        if let Err(errno) = group.connection.lock(frame.mode, &lksb, frame.flags, state.name()) {
+        // A lock that does not wait is one of a member.
+        let Some(connection) = group.connection() else { return Ok(()) };
+        if let Err(errno) = connection.lock(frame.mode, &lksb, frame.flags, state.name()) {
             self.fail_call(process, &lksb, errno, false);
         }
         Ok(())
@@ -338,14 +429,18 @@ impl Node {
         flags: LockFlags,
         lvb: &[u8],
     ) -> Result<(), Errno> {
-        let group = self.groups.get(state.group).ok_or(Errno::ENOENT)?;
+        let group = self.groups.get_mut(state.group).ok_or(Errno::ENOENT)?;
         if !lvb.is_empty() {
             lksb.set_lvb(lvb)?;
         }
         if let Some(barrier) = &mut self.barrier {
-            return barrier.withdraw(lksb, flags, group.protocol.clone());
+            return barrier.parked.withdraw(lksb, flags, group.protocol.clone());
         }
-        group.connection.unlock(lksb, flags)
+        let protocol = group.protocol.clone();
+        if let Some(parked) = group.parked() {
+            return parked.withdraw(lksb, flags, protocol);
+        }
+        group.connection().ok_or(Errno::ENOENT)?.unlock(lksb, flags)
     }
 
     /// Counts a call that will have an outcome.
@@ -365,12 +460,28 @@ impl Node {
             .state::<LockState>()
             .and_then(|state| Some((state, self.groups.get(state.group)?)));
         let Some((state, group)) = found else { return };
-        let Role::Client(handle) = state.role else { return };
-        let (shared, connection) = (&self.shared, &group.connection);
+        let (shared, connection) = (&self.shared, group.connection().map(|found| &**found));
         let text = refusal_text(shared, connection, &group.name, state, lksb, errno);
-        shared.counters.refused.count();
-        let frame = FromDaemon::Refused { handle, errno: errno.number(), text: &text };
-        process.send_with(shared, &frame, |process| {
+        self.fail_with(process, lksb, errno, &text, is_new);
+    }
+
+    /// Tells a process that a lock call failed, and settles its accounts.
+    fn fail_with(
+        &self,
+        process: &Arc<Process>,
+        lksb: &Lksb,
+        errno: Errno,
+        text: &str,
+        is_new: bool,
+    ) {
+        let Some(state) = lksb.state::<LockState>() else { return };
+        let Role::Client(handle) = state.role else { return };
+        if is_new && let Some(group) = self.groups.get(state.group) {
+            state.end(&group.tally);
+        }
+        self.shared.counters.refused.count();
+        let frame = FromDaemon::Refused { handle, errno: errno.number(), text };
+        process.send_with(&self.shared, &frame, |process| {
             process.waiting -= usize::from(state.finish());
             if is_new {
                 process.locks.remove(&handle);

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use mio::Waker;
 use parking_lot::{Mutex, MutexGuard};
-use stackglue::{Errno, Lksb};
+use stackglue::{Errno, Lksb, Mode};
 use wire::WriteBuffer;
 
 use super::counters::Counters;
+use super::group::GroupEvent;
 use super::value::ValueEvent;
 use crate::config::Limits;
 use crate::protocol::{ErrorCode, FRAME_LEN_MAX, FromDaemon, Malformed};
@@ -53,11 +55,18 @@ impl Ending {
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) counters: Counters,
+    pub(super) started: Instant,
     /// Milliseconds since the start, read once per turn of the loop: a grant reads no clock.
     pub(super) clock_ms: AtomicU64,
     pub(super) stop: AtomicBool,
     /// Outcomes for the operations on values.
     pub(super) value_events: Mutex<Vec<ValueEvent>>,
+    /// Groups that were joined or left.
+    group_events: Mutex<Vec<GroupEvent>>,
+    /// Why this node had to stop at once.
+    pub(super) fenced: OnceLock<String>,
+    /// Everybody who is connected, by place.
+    pub(super) connected: Mutex<HashMap<usize, Arc<Process>>>,
     waker: Waker,
     /// Whether the loop sleeps, or is about to.
     asleep: AtomicBool,
@@ -70,9 +79,13 @@ impl Shared {
         Shared {
             limits,
             counters: Counters::default(),
+            started: Instant::now(),
             clock_ms: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             value_events: Mutex::default(),
+            group_events: Mutex::default(),
+            fenced: OnceLock::new(),
+            connected: Mutex::default(),
             waker,
             asleep: AtomicBool::new(false),
             unsent: Mutex::default(),
@@ -84,12 +97,22 @@ impl Shared {
         self.clock_ms.load(Ordering::Relaxed)
     }
 
+    /// The time for a callback, which may come while the loop sleeps and its clock stands still.
+    #[inline]
+    pub(super) fn callback_ms(&self) -> u64 {
+        if self.asleep.load(Ordering::Relaxed) {
+            return self.started.elapsed().as_millis() as u64;
+        }
+        self.now_ms()
+    }
+
     /// To be called before the loop sleeps. `false`: something came up, it must not.
     pub(super) fn may_sleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.unsent.lock().is_empty()
             && self.value_events.lock().is_empty()
+            && self.group_events.lock().is_empty()
             && !self.stop.load(Ordering::SeqCst)
     }
 
@@ -118,6 +141,16 @@ impl Shared {
     pub(super) fn take_unsent(&self, into: &mut Vec<Arc<Process>>) {
         into.clear();
         std::mem::swap(into, &mut *self.unsent.lock());
+    }
+
+    /// Tells the loop that a group was joined or left.
+    pub(super) fn group_event(&self, event: GroupEvent) {
+        self.group_events.lock().push(event);
+        self.wake();
+    }
+
+    pub(super) fn take_group_events(&self) -> Vec<GroupEvent> {
+        std::mem::take(&mut *self.group_events.lock())
     }
 
     pub(super) fn stop(&self) {
@@ -237,6 +270,12 @@ impl Process {
         let json = serde_json::to_vec(item).expect("items are plain data");
         debug_assert!(json.len() + 5 <= FRAME_LEN_MAX, "an item of {} bytes", json.len());
         self.send(shared, &FromDaemon::Item { id, json: &json });
+    }
+
+    /// Whether it holds a lock that keeps anybody out.
+    pub(super) fn holds_a_lock(&self) -> bool {
+        let keeps_out = |lksb: &Lksb| lksb.mode().is_some_and(|mode| mode != Mode::NL);
+        self.state().locks.values().any(keeps_out)
     }
 
     /// Forgets everything that is to be sent, and returns the locks.

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 
 use stackglue::Errno;
 
-use super::barrier::Barrier;
+use super::group::Group;
 use super::listing::Listing;
 use super::node::{Node, Refusal};
+use super::o2cb;
 use super::process::Process;
 use super::revoke::RevokeRequest;
 use crate::control::{ControlRequest, CountersItem, GroupItem, StackItem, StatusItem};
@@ -43,7 +44,7 @@ impl Node {
         let now_ms = self.shared.now_ms();
         match (request, &mut self.barrier) {
             (request @ ControlRequest::SetValue { .. }, Some(barrier)) => {
-                barrier.park_request(process, id, request);
+                barrier.parked.park_request(process, id, request);
                 Ok(Answer::Later)
             }
             (ControlRequest::Value { .. } | ControlRequest::Revoke { .. }, Some(barrier)) => {
@@ -60,7 +61,29 @@ impl Node {
         id: u32,
         request: ControlRequest,
     ) -> Result<Answer, Refusal> {
+        if let ControlRequest::Value { group, .. } | ControlRequest::SetValue { group, .. } =
+            &request
+        {
+            let key = self.groups.join(group.as_bytes())?;
+            if let Some(parked) = self.groups.get_mut(key).and_then(|group| group.parked()) {
+                parked.park_request(process, id, request);
+                return Ok(Answer::Later);
+            }
+        }
         match request {
+            ControlRequest::SetValue { .. } | ControlRequest::ClearValue { .. }
+                if self.o2cb.is_some() =>
+            {
+                return Err(o2cb::no_kept_values());
+            }
+            ControlRequest::SetStack { label } if self.o2cb.is_some() && label != "o2cb" => {
+                return Err(o2cb::no_other_stack());
+            }
+            ControlRequest::Nodes {} => {
+                for node in self.nodes() {
+                    process.item(&self.shared, id, &node);
+                }
+            }
             ControlRequest::Status {} => {
                 let status = self.status();
                 process.item(&self.shared, id, &status);
@@ -74,7 +97,8 @@ impl Node {
                     "" => crate::protocol::DEFAULT_GROUP,
                     group => group,
                 });
-                let parked = self.barrier.iter().flat_map(Barrier::locks);
+                let parked = self.barrier.iter().flat_map(|barrier| barrier.parked.locks());
+                let parked = parked.chain(self.groups.iter().flat_map(Group::parked_locks));
                 let listing = Listing::new(process, id, &self.groups, parked, group, name.as_ref());
                 self.listings.push(listing);
                 return Ok(Answer::Later);

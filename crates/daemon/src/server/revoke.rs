@@ -57,7 +57,8 @@ impl Node {
         let not_held = || (Errno::ENOENT, format!("nobody holds \"{name}\""));
         let group = self.groups.find(request.group.as_bytes()).ok_or_else(not_held)?;
         let (mut orphans, mut held) = (Vec::new(), Vec::new());
-        let connection = self.groups.get(group).ok_or_else(not_held)?.connection.clone();
+        let connection = self.groups.get(group).and_then(|group| group.connection());
+        let connection = connection.ok_or_else(not_held)?.clone();
         connection.visit_resource(name, &mut |resource| {
             for lock in resource.locks {
                 // Who holds it in NL keeps nobody out; a lock of another node is that node's.
@@ -82,7 +83,10 @@ impl Node {
             return Err((Errno::EPERM, text));
         }
         self.shared.counters.revokes.count();
-        self.purge(group, &|lksb| orphans.iter().any(|orphan| orphan.lksb.is(lksb)))?;
+        // Not every stack has orphans.
+        if !orphans.is_empty() {
+            self.purge(group, &|lksb| orphans.iter().any(|orphan| orphan.lksb.is(lksb)))?;
+        }
         for orphan in &orphans {
             process.item(&self.shared, id, &orphan.item(RevokeStep::Purged));
         }

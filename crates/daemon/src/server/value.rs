@@ -30,6 +30,8 @@ pub(super) struct ValueOperation {
     lksb: Lksb,
     step: Step,
     value: Bytes,
+    /// The mode that reads a value and keeps out as few as the stack allows.
+    reading: Mode,
 }
 
 /// What an operation waits for.
@@ -151,7 +153,18 @@ impl Node {
             self.shared.now_ms(),
         );
         let (process, lksb) = (process.clone(), Lksb::new(state));
-        self.values.push(ValueOperation { number, process, id, group, name, lksb, step, value });
+        let reading = if self.o2cb.is_some() { Mode::PR } else { Mode::CR };
+        self.values.push(ValueOperation {
+            number,
+            process,
+            id,
+            group,
+            name,
+            lksb,
+            step,
+            value,
+            reading,
+        });
         let place = self.values.len() - 1;
         match step {
             Step::Reading => self.go_on_with_value(place, Ok(())),
@@ -205,13 +218,15 @@ impl ValueOperation {
         mut outcome: Result<(), Errno>,
     ) -> Option<Result<(), Refusal>> {
         let group = groups.get(self.group)?;
+        // A request for a value waits until its group is joined.
+        let connection = group.connection()?;
         let state = self.lksb.state::<LockState>()?;
         loop {
             if outcome.is_err() && self.step.makes_a_lock() {
                 group.tally.lock_ended();
             }
             let refusal = |errno| {
-                let (connection, lksb) = (&group.connection, &self.lksb);
+                let (connection, lksb) = (Some(&**connection), &self.lksb);
                 let text = refusal_text(shared, connection, &group.name, state, lksb, errno);
                 Err((errno, text))
             };
@@ -224,7 +239,7 @@ impl ValueOperation {
                     self.step = step;
                     state.begin(mode, flags, shared.now_ms());
                     let name = self.name.as_resource_name();
-                    match group.connection.lock(mode, &self.lksb, flags, name) {
+                    match connection.lock(mode, &self.lksb, flags, name) {
                         Ok(()) => return None,
                         Err(errno) => outcome = Err(errno),
                     }
@@ -256,7 +271,7 @@ impl ValueOperation {
             },
             (Step::Writing, Ok(())) => Next::End(Ok(())),
             (Step::Reading, Ok(())) if self.lksb.mode().is_none() => {
-                Next::Call(Step::Reading, Mode::CR, LockFlags::NOQUEUE | LockFlags::VALBLK)
+                Next::Call(Step::Reading, self.reading, LockFlags::NOQUEUE | LockFlags::VALBLK)
             }
             (Step::Reading, Ok(())) => {
                 let value = Bytes(self.lksb.lvb().to_vec());
