@@ -1,5 +1,6 @@
 //! The numbers of `cargo xtask bench`: each against a reference taken in the same run.
 
+mod cluster;
 mod memory;
 mod method;
 mod names;
@@ -10,6 +11,7 @@ mod scale;
 mod socket;
 mod subject;
 mod table;
+mod times;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -34,9 +36,21 @@ enum Suite {
         #[arg(long)]
         json: bool,
     },
+    /// Several nodes on the stack o2cb: sockets over loopback, and engines in virtual time
+    O2cb {
+        /// Print one JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// Takes locks and prints how many bytes each one took: a process of its own for row P17
     #[command(hide = true)]
     Memory {
+        /// How many locks, each on a name of its own
+        locks: usize,
+    },
+    /// The same for locks that another node masters
+    #[command(hide = true)]
+    MemoryO2cb {
         /// How many locks, each on a name of its own
         locks: usize,
     },
@@ -44,8 +58,10 @@ enum Suite {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().suite {
-        Suite::Local { json } => local(json),
+        Suite::Local { json } => table_of(json, local),
+        Suite::O2cb { json } => table_of(json, o2cb_rows),
         Suite::Memory { locks } => memory::print(locks).map(|()| true),
+        Suite::MemoryO2cb { locks } => cluster::print_memory(locks).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -57,23 +73,37 @@ fn main() -> ExitCode {
     }
 }
 
+/// What a suite is given: the processors that it may use, and where its rows go.
+type Rows = fn(&[usize], &mut dyn FnMut(Row)) -> Result<(), Box<dyn Error>>;
+
 /// Prints each row as soon as it is measured. Whether every target is met.
-fn local(json: bool) -> Result<bool, Box<dyn Error>> {
+fn table_of(json: bool, rows: Rows) -> Result<bool, Box<dyn Error>> {
     if cfg!(debug_assertions) {
         eprintln!("built without optimisation: these numbers mean nothing (cargo xtask bench)");
     }
     let cpus = placement::processors();
-    let cpu = *cpus.first().ok_or("cannot tell which processors this process may use")?;
+    if cpus.is_empty() {
+        return Err("cannot tell which processors this process may use".into());
+    }
     let mut missed = Vec::new();
-    let mut print = |row: Row| {
+    if !json {
+        println!("{}", row::head());
+    }
+    rows(&cpus, &mut |row: Row| {
         println!("{}", if json { row.to_json() } else { row::line(&row) });
         if !row.ok {
             missed.push(format!("{} ({})", row.row, row.case));
         }
-    };
-    if !json {
-        println!("{}", row::head());
+    })?;
+    if !missed.is_empty() {
+        eprintln!("off target: {}", missed.join(", "));
     }
+    Ok(missed.is_empty())
+}
+
+/// One host.
+fn local(cpus: &[usize], print: &mut dyn FnMut(Row)) -> Result<(), Box<dyn Error>> {
+    let cpu = cpus[0];
     for (names, case) in [(1_000, "1k names"), (1_000_000, "1M names")] {
         let table = table::Table::fill(names, cpu)?;
         print(table.lock_and_unlock(case));
@@ -81,9 +111,11 @@ fn local(json: bool) -> Result<bool, Box<dyn Error>> {
     }
     print(memory::row(1_000_000)?);
     print(socket::row(cpu)?);
-    print(scale::row(&cpus)?);
-    if !missed.is_empty() {
-        eprintln!("over target: {}", missed.join(", "));
-    }
-    Ok(missed.is_empty())
+    print(scale::row(cpus)?);
+    Ok(())
+}
+
+/// Several nodes.
+fn o2cb_rows(cpus: &[usize], print: &mut dyn FnMut(Row)) -> Result<(), Box<dyn Error>> {
+    cluster::rows(cpus[0], print)
 }

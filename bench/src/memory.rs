@@ -15,12 +15,7 @@ use crate::subject::{Subject, inline};
 /// P17: bytes that a process grows by for each lock, one on each name, status block included. In a
 /// process of its own, so that no memory freed before is used again.
 pub(crate) fn row(locks: usize) -> Result<Row, Box<dyn Error>> {
-    let program = std::env::current_exe()?;
-    let output = Command::new(program).args(["memory", &locks.to_string()]).output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).trim().into());
-    }
-    let value: f64 = String::from_utf8(output.stdout)?.trim().parse()?;
+    let value = measured_apart("memory", locks)?;
     Ok(Row {
         row: "P17",
         case: format!("{}M locks", locks / 1_000_000),
@@ -37,6 +32,16 @@ pub(crate) fn row(locks: usize) -> Result<Row, Box<dyn Error>> {
         reference_percentiles: None,
         placement: "resident set of a process of its own; target in bytes".to_owned(),
     })
+}
+
+/// The bytes per lock that this program prints when it is started with that command.
+pub(crate) fn measured_apart(command: &str, locks: usize) -> Result<f64, Box<dyn Error>> {
+    let program = std::env::current_exe()?;
+    let output = Command::new(program).args([command, &locks.to_string()]).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 
 /// Prints the bytes per lock of this process, for [`row`] to read.
@@ -63,7 +68,7 @@ fn bytes_per_lock(locks: usize) -> Result<f64, Box<dyn Error>> {
 }
 
 /// The resident set of this process.
-fn resident_bytes() -> Result<f64, Box<dyn Error>> {
+pub(crate) fn resident_bytes() -> Result<f64, Box<dyn Error>> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));

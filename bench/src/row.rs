@@ -69,6 +69,55 @@ impl Row {
         }
     }
 
+    /// A row of rates, good when the subject does at least `target` times what the reference does.
+    pub(crate) fn of_rates(
+        row: &'static str,
+        case: impl Into<String>,
+        found: &Comparison,
+        target: f64,
+        placement: impl Into<String>,
+    ) -> Row {
+        let per_second = |nanoseconds: f64| round(1e9 / nanoseconds, 0);
+        let (low, high) = (1.0 / found.quartiles.1, 1.0 / found.quartiles.0);
+        let ratio = 1.0 / found.ratio;
+        Row {
+            value: per_second(found.value),
+            unit: "1/s",
+            reference: per_second(found.reference),
+            ratio: round(ratio, 3),
+            ok: ratio >= target,
+            iqr: Some((round(low, 3), round(high, 3))),
+            ..Row::of_times(row, case, found, target, placement)
+        }
+    }
+
+    /// A row of one number beside another, good when the ratio is at most `target`.
+    pub(crate) fn of_numbers(
+        row: &'static str,
+        case: impl Into<String>,
+        (value, reference, unit): (f64, f64, &'static str),
+        target: f64,
+        placement: impl Into<String>,
+    ) -> Row {
+        let ratio = value / reference;
+        Row {
+            row,
+            case: case.into(),
+            value: round(value, 3),
+            unit,
+            reference: round(reference, 3),
+            ratio: round(ratio, 3),
+            target,
+            ok: ratio <= target,
+            iqr: None,
+            blocks: None,
+            dropped: None,
+            percentiles: None,
+            reference_percentiles: None,
+            placement: placement.into(),
+        }
+    }
+
     /// The object that `--json` prints on one line.
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a row holds numbers and texts only")

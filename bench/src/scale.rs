@@ -12,7 +12,7 @@ use crate::method::{Comparison, median};
 use crate::names::{Name, names, order, part};
 use crate::placement::pin;
 use crate::reference::Bare;
-use crate::row::{Row, round};
+use crate::row::Row;
 use crate::subject::{Subject, inline};
 
 /// SCALE: new lock and unlock on one connection, by two threads on different names against one thread.
@@ -47,24 +47,8 @@ pub(crate) fn row(cpus: &[usize]) -> Result<Row, Box<dyn Error>> {
 }
 
 fn row_of(found: &Comparison, limit: f64, cpus: [usize; 2]) -> Row {
-    let per_second = |nanoseconds: f64| round(1e9 / nanoseconds, 0);
-    let speed_up = 1.0 / found.ratio;
-    Row {
-        row: "SCALE",
-        case: "2 threads, different names".to_owned(),
-        value: per_second(found.value),
-        unit: "1/s",
-        reference: per_second(found.reference),
-        ratio: round(speed_up, 3),
-        target: SPEED_UP_MIN,
-        ok: speed_up >= SPEED_UP_MIN,
-        iqr: Some((round(1.0 / found.quartiles.1, 3), round(1.0 / found.quartiles.0, 3))),
-        blocks: Some(found.blocks),
-        dropped: Some(found.dropped),
-        percentiles: None,
-        reference_percentiles: None,
-        placement: format!("cpus {} and {}; sharing nothing: {limit:.2}", cpus[0], cpus[1]),
-    }
+    let placement = format!("cpus {} and {}; sharing nothing: {limit:.2}", cpus[0], cpus[1]);
+    Row::of_rates("SCALE", "2 threads, different names", found, SPEED_UP_MIN, placement)
 }
 
 fn lock_and_unlock(subject: &Subject, names: &[Name], places: &[u32]) {

@@ -5,17 +5,17 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
 use daemon::protocol::{FromClient, FromDaemon, LockFrame};
 use daemon::{Client, Config, DaemonError, Event, LockRequest, Server, Stopper};
 use dlm::{LockFlags, Mode, StatusFlags};
 use tempfile::TempDir;
 
-use crate::method::{Comparison, quantile};
+use crate::method::Comparison;
 use crate::names::{Name, names, order, part};
 use crate::placement::pin;
-use crate::row::{Row, round};
+use crate::row::Row;
+use crate::times::{percentiles, time_block};
 
 /// SOCK: a new exclusive lock and its unlock through the socket of a daemon in this process, against
 /// two exchanges of frames of the same sizes over a pair of blocking Unix streams. All threads
@@ -30,12 +30,13 @@ pub(crate) fn row(cpu: usize) -> Result<Row, Box<dyn Error>> {
     let mut client = Client::connect(&daemon.socket, "stackglue-bench")?;
     let (mut raw_times, mut lock_times) = (Vec::new(), Vec::new());
     let found = Comparison::run(
-        |_| time_block(&mut raw_times, PAIRS, |_| raw.exchange_twice()),
+        |_| time_block(&mut raw_times, PAIRS, |_| (), |_| raw.exchange_twice(), |_| ()),
         |block| {
             let places = part(&order, block, PAIRS);
-            time_block(&mut lock_times, PAIRS, |number| {
+            let pair = |number: usize| {
                 lock_and_unlock(&mut client, &names[places[number] as usize]);
-            })
+            };
+            time_block(&mut lock_times, PAIRS, |_| (), pair, |_| ())
         },
     );
     let case = format!("frames of {sizes} bytes");
@@ -43,24 +44,6 @@ pub(crate) fn row(cpu: usize) -> Result<Row, Box<dyn Error>> {
     row.percentiles = Some(percentiles(lock_times));
     row.reference_percentiles = Some(percentiles(raw_times));
     Ok(row)
-}
-
-/// Runs and times each operation; returns the block's median and keeps all times.
-fn time_block(times: &mut Vec<f64>, operations: usize, mut run: impl FnMut(usize)) -> f64 {
-    let mut block: Vec<f64> = Vec::with_capacity(operations);
-    for number in 0..operations {
-        let start = Instant::now();
-        run(number);
-        block.push(start.elapsed().as_nanos() as f64);
-    }
-    block.sort_by(f64::total_cmp);
-    times.extend_from_slice(&block);
-    quantile(&block, 0.5)
-}
-
-fn percentiles(mut times: Vec<f64>) -> [f64; 3] {
-    times.sort_by(f64::total_cmp);
-    [0.5, 0.99, 0.999].map(|share| round(quantile(&times, share), 0))
 }
 
 fn lock_and_unlock(client: &mut Client, name: &Name) {
@@ -220,14 +203,5 @@ mod tests {
         for name in &names {
             lock_and_unlock(&mut client, name);
         }
-    }
-
-    #[test]
-    fn percentiles_come_from_all_times() {
-        let mut times = Vec::new();
-        let median = time_block(&mut times, 9, |_| {});
-        assert_eq!(times.len(), 9);
-        assert!(times.contains(&median));
-        assert_eq!(percentiles((0..=1000).map(f64::from).collect()), [500.0, 990.0, 999.0]);
     }
 }

@@ -1,0 +1,89 @@
+//! The rows of `cargo xtask bench o2cb`: several nodes, by real sockets or in virtual time.
+//!
+//! Every thread of a row, of the subject and of the reference, runs on one processor: two would
+//! measure how a virtual machine wakes its processors. Nodes and references use TCP over loopback
+//! without Nagle's delay, and a node's side of either is a thread that waits by epoll.
+
+mod call;
+mod caller;
+mod engines;
+mod fairness;
+mod first_lock;
+mod frames;
+mod hand_off;
+mod memory;
+mod nodes;
+mod pipeline;
+mod raw;
+mod recovery;
+
+use std::error::Error;
+
+pub(crate) use memory::print as print_memory;
+
+use crate::cluster::nodes::Nodes;
+use crate::placement::pin;
+use crate::row::Row;
+
+/// Measures every row and prints each as soon as it is there.
+pub(crate) fn rows(cpu: usize, print: &mut dyn FnMut(Row)) -> Result<(), Box<dyn Error>> {
+    let placement = format!("{}, all threads", pin(cpu));
+    let nodes = Nodes::start(3)?;
+    real_rows(&nodes, &placement, Effort::FULL, print)?;
+    drop(nodes);
+    for nodes in [2, 4, 8, 16, 32] {
+        print(first_lock::row(nodes)?);
+    }
+    print(fairness::row(4, 100_000)?);
+    print(memory::row(250_000)?);
+    print(recovery::row(100_000, &placement)?);
+    Ok(())
+}
+
+/// The rows that nodes with sockets and threads give.
+fn real_rows(
+    nodes: &Nodes,
+    placement: &str,
+    effort: Effort,
+    print: &mut dyn FnMut(Row),
+) -> Result<(), Box<dyn Error>> {
+    call::rows(nodes, placement, effort.calls, print)?;
+    hand_off::rows(nodes, placement, effort.hand_offs, print)?;
+    pipeline::rows(nodes, placement, effort.pairs, print)
+}
+
+/// How many operations a block has.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    /// Single calls, each waited for.
+    calls: usize,
+    /// Hand-offs of one lock.
+    hand_offs: usize,
+    /// Pipelined pairs of lock and unlock.
+    pairs: usize,
+}
+
+impl Effort {
+    /// Blocks of some 10 ms.
+    const FULL: Effort = Effort { calls: 300, hand_offs: 500, pairs: 2_000 };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placement::processors;
+
+    #[test]
+    fn real_nodes_give_every_row_a_number() {
+        let nodes = Nodes::start(3).expect("three nodes");
+        let mut rows = Vec::new();
+        let effort = Effort { calls: 3, hand_offs: 5, pairs: 100 };
+        let placement = format!("cpus {:?}", processors());
+        real_rows(&nodes, &placement, effort, &mut |row| rows.push(row)).expect("measured");
+        let found: Vec<&str> = rows.iter().map(|row| row.row).collect();
+        assert_eq!(found, ["P7", "P8", "P8", "P8", "P9", "P10", "P12", "P13"]);
+        for row in rows {
+            assert!(row.value > 0.0 && row.reference > 0.0 && row.ratio > 0.0, "{row:?}");
+        }
+    }
+}
