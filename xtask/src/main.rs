@@ -1,7 +1,10 @@
 //! `cargo xtask`: the one tool a person runs in this repository.
 
 mod counts;
+mod demo;
 mod dist;
+mod fuzz;
+mod lab;
 mod links;
 mod readme;
 mod report;
@@ -25,8 +28,8 @@ struct Arguments {
 enum Task {
     /// Check everything; the last line says `N passed, N failed`
     ///
-    /// Runs tidy, fmt, clippy, docs, tests, doc tests, loom models, the README's command and
-    /// cargo-deny, all of them even when one fails. Changes nothing. Missing tools are installed where that is possible.
+    /// Runs tidy, fmt, clippy, docs, tests, doc tests, loom models, the README's command,
+    /// cargo-deny and the lab, all of them even when one fails. Changes nothing. Missing tools are installed where that is possible.
     Test,
     /// Mend what a program can mend: cargo fmt, clippy --fix
     Fix,
@@ -41,9 +44,17 @@ enum Task {
     },
     /// Replay clusters from a seed (arrives with o2cb)
     Sim,
-    /// Run beside real kernels (arrives with o2cb)
-    Lab,
-    /// A cluster to look at (arrives with o2cb)
+    /// Run tests beside real kernels; without a suite, say what that is
+    Lab {
+        /// Which tests
+        #[arg(value_enum)]
+        suite: Option<lab::Suite>,
+        /// Only those whose names contain this
+        filter: Option<String>,
+    },
+    /// Feed hostile input to what reads it, in a release build; a finding says how to see it again
+    Fuzz(fuzz::Arguments),
+    /// Three nodes of a cluster on this machine, one of which is killed; takes half a minute
     Demo,
     /// Write man pages and shell completions to target/dist
     #[command(visible_alias = "man")]
@@ -54,6 +65,8 @@ enum Task {
 enum Suite {
     /// One host: the embedded stack and the daemon's socket
     Local,
+    /// Several nodes on o2cb: sockets over loopback, and engines in virtual time
+    O2cb,
 }
 
 fn main() -> ExitCode {
@@ -61,7 +74,11 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Fix => fix(),
         Task::Bench { suite: Suite::Local, json } => bench("local", json),
-        Task::Sim | Task::Lab | Task::Demo => {
+        Task::Bench { suite: Suite::O2cb, json } => bench("o2cb", json),
+        Task::Lab { suite, filter } => lab::run(suite, filter.as_deref()),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Demo => demo::run(),
+        Task::Sim => {
             eprintln!("arrives with o2cb");
             ExitCode::from(2)
         }

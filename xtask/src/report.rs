@@ -44,10 +44,7 @@ impl Report {
                 eprintln!("{why}");
                 Counts::FAILED
             }
-            Outcome::Skipped(why) => {
-                eprintln!("skipped: {why}");
-                Counts::SKIPPED
-            }
+            Outcome::Skipped(why) => skipped(&why),
         });
     }
 
@@ -60,13 +57,21 @@ impl Report {
         read: fn(&str) -> Option<Counts>,
     ) {
         let line = shell.line();
-        self.step(name, &line, || {
-            let heard = shell.hear();
-            let counts = read(&heard.text).unwrap_or_default();
-            match heard.success || counts.failed > 0 {
-                true => counts,
-                false => counts + Counts::FAILED,
-            }
+        self.step(name, &line, || hear(shell, read));
+    }
+
+    /// A test suite that some machines cannot run: `obstacle` says why, and prepares it if it can.
+    pub(crate) fn suite_unless(
+        &mut self,
+        name: &'static str,
+        obstacle: impl FnOnce() -> Option<String>,
+        shell: Shell,
+        read: fn(&str) -> Option<Counts>,
+    ) {
+        let line = shell.line();
+        self.step(name, &line, || match obstacle() {
+            Some(why) => skipped(&why),
+            None => hear(shell, read),
         });
     }
 
@@ -91,6 +96,21 @@ impl Report {
     }
 }
 
+/// Runs a suite and counts what it says.
+fn hear(shell: Shell, read: fn(&str) -> Option<Counts>) -> Counts {
+    let heard = shell.hear();
+    let counts = read(&heard.text).unwrap_or_default();
+    match heard.success || counts.failed > 0 {
+        true => counts,
+        false => counts + Counts::FAILED,
+    }
+}
+
+fn skipped(why: &str) -> Counts {
+    eprintln!("skipped: {why}");
+    Counts::SKIPPED
+}
+
 fn bold(text: &str) -> String {
     if colours() { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
 }
@@ -109,6 +129,24 @@ mod tests {
     fn a_suite_that_ends_badly_without_a_summary_is_one_failure() {
         let broken = Shell::new("sh").args(["-c", "echo does not compile >&2; exit 101"]);
         let counts = counts_of(|report| report.suite("tests", broken, Counts::of_nextest));
+        assert_eq!(counts, Counts::FAILED);
+    }
+
+    #[test]
+    fn a_suite_with_an_obstacle_is_skipped_and_not_run() {
+        let counts = counts_of(|report| {
+            let suite = Shell::new("false");
+            report.suite_unless(
+                "lab",
+                || Some("not root".to_owned()),
+                suite,
+                Counts::of_cargo_test,
+            );
+        });
+        assert_eq!(counts, Counts::SKIPPED);
+        let counts = counts_of(|report| {
+            report.suite_unless("lab", || None, Shell::new("false"), Counts::of_cargo_test);
+        });
         assert_eq!(counts, Counts::FAILED);
     }
 

@@ -83,6 +83,15 @@ impl Shell {
         self.0.status().is_ok_and(|status| status.success())
     }
 
+    /// Runs it silently, unless it fails: then what it complained.
+    pub(crate) fn quietly(mut self) -> Result<(), String> {
+        match self.0.output() {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned()),
+            Err(error) => Err(format!("cannot run {}: {error}", self.line())),
+        }
+    }
+
     /// Runs it, passes its output on line by line, and keeps a copy.
     pub(crate) fn hear(mut self) -> Heard {
         self.0.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -123,6 +132,14 @@ mod tests {
         let heard = Shell::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]).hear();
         assert!(!heard.success);
         assert_eq!(heard.text, "out\nerr\n");
+    }
+
+    #[test]
+    fn a_quiet_program_is_heard_only_when_it_fails() {
+        assert_eq!(Shell::new("sh").args(["-c", "echo noise >&2"]).quietly(), Ok(()));
+        let complaint = Shell::new("sh").args(["-c", "echo out; echo why >&2; false"]).quietly();
+        assert_eq!(complaint, Err("why".to_owned()));
+        assert!(Shell::new("no-such-program-of-ours").quietly().is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::counts::Counts;
 use crate::report::{Outcome, Report};
 use crate::shell::{Shell, cargo};
-use crate::{readme, tidy};
+use crate::{lab, readme, tidy};
 
 /// Runs every step, also after one failed, cheap ones first.
 pub(crate) fn run() -> ExitCode {
@@ -24,18 +24,30 @@ pub(crate) fn run() -> ExitCode {
             .env("RUSTDOCFLAGS", "--deny warnings"),
     );
     if cargo(["nextest", "--version"]).answers() {
-        let nextest = ["nextest", "run", "--workspace", "--all-features", "--locked"];
+        let nextest = ["nextest", "run", "--workspace", "--features", FEATURES, "--locked"];
         let nextest = cargo(nextest).args(["--no-fail-fast"]);
         report.suite("tests", nextest, Counts::of_nextest);
     } else {
         println!("cargo-nextest is not installed: the tests run under cargo test");
-        let plain = cargo(["test", "--workspace", "--all-features", "--locked", "--no-fail-fast"])
-            .args(["--lib", "--bins", "--tests"]);
+        let plain = cargo(["test", "--workspace", "--features", FEATURES, "--locked"]).args([
+            "--no-fail-fast",
+            "--lib",
+            "--bins",
+            "--tests",
+        ]);
         report.suite("tests", plain, Counts::of_cargo_test);
     }
     report.suite(
         "doc tests",
-        cargo(["test", "--doc", "--workspace", "--all-features", "--locked", "--no-fail-fast"]),
+        cargo(["test", "--doc", "--workspace", "--features", FEATURES, "--locked"])
+            .args(["--no-fail-fast"]),
+        Counts::of_cargo_test,
+    );
+    // These share one node, whose heartbeat takes 10 s to start.
+    report.suite(
+        "o2cb suite",
+        cargo(["test", "--package", "stackglue-o2cb", "--features", "one-node", "--locked"])
+            .args(["--test", "conformance", "--", "--test-threads", "1"]),
         Counts::of_cargo_test,
     );
     // loom replaces the atomics of everything it compiles, so it compiles apart.
@@ -49,6 +61,7 @@ pub(crate) fn run() -> ExitCode {
     );
     report.check("readme", readme::COMMAND, readme::check);
     deny(&mut report);
+    lab::step(&mut report);
     if report.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -73,3 +86,6 @@ fn deny(report: &mut Report) {
         });
     }
 }
+
+/// All features but `lab`, whose tests are a step of their own: they do not run beside others.
+const FEATURES: &str = "stackglue/conformance";

@@ -49,6 +49,7 @@ fn findings(top: &Path) -> std::io::Result<Vec<String>> {
         }
     }
     findings.extend(unlisted_pages(top, &files));
+    findings.extend(unknown_tests(top, &files));
     Ok(findings)
 }
 
@@ -109,6 +110,39 @@ fn unlisted_pages(top: &Path, files: &[PathBuf]) -> Vec<String> {
         .collect()
 }
 
+/// Tests that the pages of behaviours name and no source has.
+fn unknown_tests(top: &Path, files: &[PathBuf]) -> Vec<String> {
+    let read = |file: &PathBuf| fs::read_to_string(top.join(file)).unwrap_or_default();
+    let sources: Vec<String> =
+        files.iter().filter(|file| has_extension(file, "rs")).map(read).collect();
+    let functions: BTreeSet<&str> =
+        sources.iter().flat_map(|source| functions_in(source)).collect();
+    let mut findings = Vec::new();
+    for page in files.iter().filter(|file| file.starts_with(BEHAVIOURS)) {
+        for (index, line) in read(page).lines().enumerate() {
+            for test in tests_in(line).filter(|test| !functions.contains(test)) {
+                findings.push(format!("{}:{}: no test {test}", page.display(), index + 1));
+            }
+        }
+    }
+    findings
+}
+
+/// The names behind each `fn` of a source.
+fn functions_in(source: &str) -> impl Iterator<Item = &str> {
+    source
+        .split("fn ")
+        .skip(1)
+        .filter_map(|behind| behind.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next())
+}
+
+/// The tests named in the last cell of a numbered row.
+fn tests_in(line: &str) -> impl Iterator<Item = &str> {
+    let row = line.strip_prefix("| ").filter(|row| row.starts_with(|c: char| c.is_ascii_digit()));
+    let cell = row.and_then(|row| row.trim_end_matches('|').rsplit('|').next()).unwrap_or_default();
+    cell.split('`').skip(1).step_by(2)
+}
+
 fn has_extension(file: &Path, extension: &str) -> bool {
     file.extension().is_some_and(|found| found == extension)
 }
@@ -126,6 +160,8 @@ const PAPERS: [&str; 9] = [
     DOCS_INDEX,
 ];
 const DOCS_INDEX: &str = "docs/README.md";
+/// Where behaviours are listed with their tests.
+const BEHAVIOURS: &str = "docs/protocol/conformance-o2cb.md";
 /// In two pieces, so that this file is tidy too.
 const MARKS: [&str; 4] =
     [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK")];
@@ -150,6 +186,16 @@ mod tests {
         assert_eq!(lengths("a.rs", &format!("\n{line}x")), ["a.rs:2: a line of 141 characters"]);
         assert!(lengths("a.rs", &"\n".repeat(FILE_LINES_MAX)).is_empty());
         assert_eq!(lengths("a.rs", &"\n".repeat(FILE_LINES_MAX + 1)).len(), 1);
+    }
+
+    #[test]
+    fn a_named_test_is_looked_for_among_the_functions() {
+        let source = "#[test]\nfn it_holds() {}\nconst fn two() {}\n";
+        assert_eq!(functions_in(source).collect::<Vec<_>>(), ["it_holds", "two"]);
+        let row = "| 7 | `nothing` of that | `it_holds`, `it_is_gone` (in part) |";
+        assert_eq!(tests_in(row).collect::<Vec<_>>(), ["it_holds", "it_is_gone"]);
+        assert_eq!(tests_in("| | behaviour | `test` |").count(), 0);
+        assert_eq!(tests_in("| 8 | that | no test yet |").count(), 0);
     }
 
     #[test]
