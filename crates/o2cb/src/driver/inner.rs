@@ -24,6 +24,8 @@ pub(crate) struct Inner {
     pub(super) steady: HashSet<RegionId>,
     pub(super) start_failed: Option<StartError>,
     pub(crate) fenced: Option<String>,
+    /// Nobody can connect any more.
+    pub(super) closed: bool,
     /// Somebody who waits should look again.
     pub(crate) news: bool,
     pub(super) deliveries: Deliveries,
@@ -43,6 +45,7 @@ impl Inner {
             steady: HashSet::new(),
             start_failed: None,
             fenced: None,
+            closed: false,
             news: false,
             deliveries: Deliveries::default(),
             registry,

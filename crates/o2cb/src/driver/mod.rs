@@ -174,6 +174,8 @@ impl O2cbNode {
         drop(inner);
         self.0.stopping.store(true, Ordering::Release);
         self.0.wake();
+        // The address is free when this returns.
+        self.0.wait_for(Some(Duration::from_secs(5)), |inner| inner.closed.then_some(()));
     }
 
     /// This node's number.

@@ -41,9 +41,12 @@ pub(super) fn run(node: &O2cbNode, poll: Poll, listener: TcpListener) -> io::Res
     let mut listener = mio::net::TcpListener::from_std(listener);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let node = node.clone();
-    thread::Builder::new()
-        .name(format!("o2net-{}", node.me()))
-        .spawn(move || wait_for_events(&node, poll, &listener))?;
+    thread::Builder::new().name(format!("o2net-{}", node.me())).spawn(move || {
+        wait_for_events(&node, poll, &listener);
+        drop(listener);
+        node.shared().look_mut(|inner, _| inner.closed = true);
+        node.shared().changed.notify_all();
+    })?;
     Ok(())
 }
 
