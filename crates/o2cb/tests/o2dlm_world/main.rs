@@ -46,6 +46,20 @@ fn a_dead_node_is_recovered_and_the_others_go_on() {
 }
 
 #[test]
+fn a_master_dies_with_grants_on_their_way() {
+    let plan = Plan { nodes: 4, names: 1, operations: 600, ..Plan::default() };
+    let plan = Plan { begins: 5000, ..plan };
+    let plan = Plan { deaths: 2, deaths_within: 150, slow: (40, 100), ..plan };
+    run(200, |_| Plan { detection: (150, 450), ..plan });
+}
+
+#[test]
+fn nodes_join_while_names_are_looked_for() {
+    let plan = Plan { nodes: 4, names: 300, operations: 500, ..Plan::default() };
+    run(60, |_| Plan { leaves: 8, rejoin: 100, rejoin_after: 1, slow: (30, 60), ..plan });
+}
+
+#[test]
 fn deaths_during_recovery_are_recovered_too() {
     run(80, |_| Plan::deaths());
 }
@@ -86,6 +100,9 @@ fn what_went_wrong_once_does_not_again() {
         (Plan::any as Made, 481, "recovery went on without a node that was only out of reach"),
         (Plan::any, 1731, "a vote began anew and forgot whom it had asked"),
         (Plan::any, 2641, "a lock of a dead node came with a migration"),
+        (comings, 7723, "a recovery master said that it owns what it collects"),
+        (Plan::any, 7418, "a clean-up was forgotten at the end of a migration"),
+        (deaths, 8125, "a lock whose conversion was lost was kept in its higher mode"),
         (Plan::any, 6428, "a clean-up was owed for ever after $RECOVERY had lost its owner"),
     ] {
         World::new(seed, plan(seed)).run();

@@ -7,6 +7,8 @@ pub(crate) struct Plan {
     pub(crate) nodes: u8,
     pub(crate) names: u64,
     pub(crate) operations: u64,
+    /// When the users begin, in milliseconds: joining takes its time where links are slow.
+    pub(crate) begins: u64,
     /// Operations are spread over this many milliseconds.
     pub(crate) spread: u64,
     /// Nodes that are killed, and within how many milliseconds.
@@ -33,6 +35,7 @@ impl Default for Plan {
             nodes: 3,
             names: 3,
             operations: 400,
+            begins: 1000,
             spread: 3000,
             deaths: 0,
             deaths_within: 2500,
@@ -79,6 +82,7 @@ impl Plan {
             slow: (pick(&[0, 5, 30]), pick(&[20, 80, 400])),
             slow_link: pick(&[0, 0, 30, 200]),
             ambushes: pick(&[0, 0, 5, 40]),
+            begins: 1000,
         }
     }
 }

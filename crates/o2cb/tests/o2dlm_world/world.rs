@@ -114,16 +114,16 @@ impl World {
             world.after(wait, Step::Join { node: node(number), life });
         }
         for _ in 0..plan.operations {
-            let wait = 1000 + world.rng.below(plan.spread);
+            let wait = plan.begins + world.rng.below(plan.spread);
             world.after(wait, Step::Operate);
         }
-        let first_death = 1200 + world.rng.below(plan.spread);
+        let first_death = plan.begins + 200 + world.rng.below(plan.spread);
         for _ in 0..plan.deaths {
             let wait = first_death + world.rng.below(plan.deaths_within);
             world.after(wait, Step::Kill);
         }
         for _ in 0..plan.leaves {
-            let wait = 1200 + world.rng.below(plan.spread);
+            let wait = plan.begins + 200 + world.rng.below(plan.spread);
             world.after(wait, Step::Leave);
         }
         world
