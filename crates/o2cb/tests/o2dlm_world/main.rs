@@ -47,10 +47,7 @@ fn a_dead_node_is_recovered_and_the_others_go_on() {
 
 #[test]
 fn a_master_dies_with_grants_on_their_way() {
-    let plan = Plan { nodes: 4, names: 1, operations: 600, ..Plan::default() };
-    let plan = Plan { begins: 5000, ..plan };
-    let plan = Plan { deaths: 2, deaths_within: 150, slow: (40, 100), ..plan };
-    run(200, |_| Plan { detection: (150, 450), ..plan });
+    run(150, |_| Plan::grants_on_their_way());
 }
 
 #[test]
@@ -85,7 +82,13 @@ fn what_went_wrong_once_does_not_again() {
     type Made = fn(u64) -> Plan;
     let deaths: Made = |_| Plan::deaths();
     let comings: Made = |_| Plan::comings_and_goings();
+    let grants: Made = |_| Plan::grants_on_their_way();
     for (plan, seed, _why) in [
+        (
+            grants,
+            4919,
+            "a lock was granted on the strength of a conversion that its node never heard of",
+        ),
         (deaths, 328, "a recovery master died when it had told only some that it was done"),
         (deaths, 445, "the end of one recovery freed what another dead node had held"),
         (deaths, 897, "a lock on $RECOVERY outlived the owner that knew of it"),

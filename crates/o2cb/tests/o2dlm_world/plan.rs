@@ -57,6 +57,12 @@ impl Plan {
         Plan { deaths: 3, ambushes: 20, ..plan }
     }
 
+    /// Masters die while some of what they granted is on its way, and some has arrived.
+    pub(crate) fn grants_on_their_way() -> Plan {
+        let plan = Plan { nodes: 4, names: 1, operations: 600, begins: 5000, ..Plan::default() };
+        Plan { deaths: 2, deaths_within: 150, detection: (20, 450), slow: (40, 100), ..plan }
+    }
+
     /// Some leave, some die, most come back.
     pub(crate) fn comings_and_goings() -> Plan {
         let plan = Plan { nodes: 5, names: 4, operations: 800, ..Plan::default() };
