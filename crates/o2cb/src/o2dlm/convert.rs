@@ -213,6 +213,11 @@ impl Domain {
         let found =
             self.tables.find_lock(resource, &[Queue::Granted, Queue::Converting], cookie, node);
         let Some(key) = found else { return Status::IvLockId };
+        let lock = self.tables.lock(key);
+        if lock.queue == Some(Queue::Converting) && lock.convert == Some(mode) {
+            // A master before us has queued it, and died before it said so.
+            return Status::Normal;
+        }
         let put = if flags.contains(LkmFlags::PUT_LVB) { lvb.map(Box::new) } else { None };
         let get = flags.contains(LkmFlags::GET_LVB);
         self.convert_here(key, mode, flags.contains(LkmFlags::NOQUEUE), put, get)

@@ -179,13 +179,14 @@ impl Domain {
     }
 
     /// Noticed with the next reply: one is always out while members are asked or told about us. Whoever
-    /// died after it agreed need not accept that we have joined.
+    /// died after it agreed knows nothing of it when it comes back.
     pub(super) fn join_live_map_changed(&mut self) {
         let live = self.live;
-        if let Some(join) = &mut self.join
-            && let JoinPhase::Asserting { outstanding } = &mut join.phase
-        {
-            *outstanding = outstanding.iter().filter(|&node| live.contains(node)).collect();
+        let living = |nodes: NodeMap| nodes.iter().filter(|&node| live.contains(node)).collect();
+        let Some(join) = &mut self.join else { return };
+        join.yes = living(join.yes);
+        if let JoinPhase::Asserting { outstanding } = &mut join.phase {
+            *outstanding = living(*outstanding);
             self.joined_if_accepted();
         }
     }
