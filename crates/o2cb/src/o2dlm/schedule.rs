@@ -217,6 +217,10 @@ impl Domain {
     /// Never answered RECOVERING or MIGRATING: a kernel owner crashes on them.
     pub(super) fn on_proxy_ast(&mut self, message: ProxyAst) -> i32 {
         let ProxyAst { cookie, node, kind, blocked, name, lvb, .. } = message;
+        if !self.members.contains(node) {
+            // Its last words: what it granted was recovered as it was then.
+            return Status::Normal.to_wire();
+        }
         let Some(resource) = self.tables.find(&name) else { return Status::IvLockId.to_wire() };
         let found = &self.tables.resources[resource];
         if found.state.contains(State::RECOVERING) {

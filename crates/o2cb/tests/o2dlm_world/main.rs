@@ -108,6 +108,7 @@ fn what_went_wrong_once_does_not_again() {
         (deaths, 8125, "a lock whose conversion was lost was kept in its higher mode"),
         (comings, 10365, "a conversion came again to the master that it had moved to"),
         (Plan::any, 9185, "a join was taken back at a member that had died and come back"),
+        (Plan::any, 9706, "a dead master's last grant came when its locks had a new one"),
         (Plan::any, 6428, "a clean-up was owed for ever after $RECOVERY had lost its owner"),
     ] {
         World::new(seed, plan(seed)).run();
