@@ -60,7 +60,7 @@ impl Domain {
         let Some(operation) = lock.operation.clone() else { return };
         let submitted = match operation {
             Operation::Create { .. } => lock.queue.is_some(),
-            Operation::Convert { .. } => lock.queue == Some(Queue::Converting),
+            Operation::Convert { .. } => lock.queue == Some(Queue::Converting) || lock.ast_queued,
             Operation::Unlock { .. } => false,
         };
         if submitted {

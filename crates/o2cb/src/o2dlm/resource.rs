@@ -96,7 +96,7 @@ pub(super) struct Resource {
     pub(super) asserting: u32,
     /// Nodes that were told INPROG when they dropped their reference: they are owed a DEREF_DONE.
     pub(super) deref_owed: NodeMap,
-    /// Grants and notices for other nodes' locks, to be sent in this order.
+    /// Grants and notices, to be told in this order.
     pub(super) notices: VecDeque<Notice>,
     /// Proxy ASTs and BASTs whose status is out.
     pub(super) asts_out: u32,
@@ -210,6 +210,8 @@ pub(super) struct Lock {
     /// The lock's own copy of the value, where a mode of PR or higher keeps it true.
     pub(super) copy: Option<Box<Lvb>>,
     pub(super) pending: Pending,
+    /// The AST of its grant is among the notices.
+    pub(super) ast_queued: bool,
     /// A BAST is among the notices.
     pub(super) bast_queued: bool,
     pub(super) operation: Option<Operation>,
@@ -231,6 +233,7 @@ impl Lock {
             get: false,
             copy: None,
             pending: Pending::empty(),
+            ast_queued: false,
             bast_queued: false,
             operation: None,
             cancelling: false,

@@ -99,27 +99,29 @@ impl Domain {
             lock.highest_blocked = None;
         }
         let get = std::mem::take(&mut lock.get);
-        let (node, resource, cookie) = (lock.node, lock.resource, lock.cookie);
-        let resource = &mut self.tables.resources[resource];
-        if node == self.me {
-            let lvb = get.then_some(resource.lvb);
-            self.complete_grant(key, lvb);
-        } else {
-            resource.notices.push_back(Notice::Ast { lock: key, cookie, get, lowers });
-        }
+        lock.ast_queued = true;
+        let (resource, cookie) = (lock.resource, lock.cookie);
+        let notice = Notice::Ast { lock: key, cookie, get, lowers };
+        self.tables.resources[resource].notices.push_back(notice);
     }
 
-    /// Sends what other nodes are to be told, in order, up to a grant that lowers a mode.
+    /// Tells what there is to tell, in order, up to a grant that lowers another node's mode.
     fn deliver_notices(&mut self, key: ResourceKey) {
         while !self.tables.resources[key].lowering
             && let Some(notice) = self.tables.resources[key].notices.pop_front()
         {
             match notice {
                 Notice::Ast { lock, cookie, get, lowers } => {
-                    if self.tables.same_lock(lock, cookie).is_some() {
-                        let resource = &mut self.tables.resources[key];
-                        resource.lowering = lowers;
-                        let lvb = get.then_some(resource.lvb);
+                    if self.tables.same_lock(lock, cookie).is_none() {
+                        continue;
+                    }
+                    let lvb = get.then_some(self.tables.resources[key].lvb);
+                    let granted = self.tables.lock_mut(lock);
+                    granted.ast_queued = false;
+                    if granted.node == self.me {
+                        self.complete_grant(lock, lvb);
+                    } else {
+                        self.tables.resources[key].lowering = lowers;
                         self.send_ast(lock, AstKind::Ast, None, lvb, lowers);
                     }
                 }

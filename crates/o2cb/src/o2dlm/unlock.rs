@@ -157,6 +157,10 @@ impl Domain {
             self.cancel_lost(key);
             return;
         }
+        if lock.ast_queued {
+            // Its user is about to hear of the grant, and of the cancel that came too late.
+            return;
+        }
         let waits_here =
             matches!(lock.queue, None | Some(Queue::Granted)) && lock.pending.is_empty();
         if waits_here {

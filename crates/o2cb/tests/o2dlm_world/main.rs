@@ -105,6 +105,7 @@ fn what_went_wrong_once_does_not_again() {
         (Plan::any, 2641, "a lock of a dead node came with a migration"),
         (comings, 7723, "a recovery master said that it owns what it collects"),
         (Plan::any, 7418, "a clean-up was forgotten at the end of a migration"),
+        (deaths, 11446, "a master granted itself what a lost conversion had given up"),
         (deaths, 8125, "a lock whose conversion was lost was kept in its higher mode"),
         (comings, 10365, "a conversion came again to the master that it had moved to"),
         (Plan::any, 9185, "a join was taken back at a member that had died and come back"),
