@@ -1,7 +1,7 @@
 //! Conversions (`fs/ocfs2/dlm/dlmconvert.c`).
 
 use super::create::{RETRY_MS, status_of};
-use super::domain::{Call, CallError, Domain, DomainState, Event, Timer};
+use super::domain::{Call, CallError, Domain, Event, Timer};
 use super::message::{ConvertLock, Cookie, LkmFlags, LockMode, MessageType, Queue, Status};
 use super::resource::{LockKey, Lvb, Operation, Pending, State};
 use crate::{NodeId, Now};
@@ -193,23 +193,13 @@ impl Domain {
 
     fn convert_for(&mut self, message: ConvertLock) -> Status {
         let ConvertLock { cookie, flags, node, mode, name, lvb } = message;
-        if !self.is_fully_joined() || !self.members.contains(node) {
-            return Status::Forward;
-        }
         if flags.contains(LkmFlags::PUT_LVB | LkmFlags::GET_LVB) {
             return Status::BadArgs;
         }
-        let Some(resource) = self.tables.find(&name) else {
-            let leaving = self.state == DomainState::InShutdown;
-            return if leaving { Status::Forward } else { Status::IvLockId };
+        let resource = match self.resource_for(node, &name) {
+            Ok(resource) => resource,
+            Err(status) => return status,
         };
-        let status = self.busy_status(resource);
-        if status != Status::Normal {
-            return status;
-        }
-        if self.tables.resources[resource].owner != Some(self.me) {
-            return Status::Forward;
-        }
         let found =
             self.tables.find_lock(resource, &[Queue::Granted, Queue::Converting], cookie, node);
         let Some(key) = found else { return Status::IvLockId };

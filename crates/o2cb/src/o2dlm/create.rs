@@ -234,22 +234,10 @@ impl Domain {
 
     fn create_for(&mut self, message: CreateLock) -> Status {
         let CreateLock { cookie, flags, node, mode, name } = message;
-        // The kernel says REJECTED, and a kernel that hears it crashes. It tries again on FORWARD.
-        if !self.is_fully_joined() || !self.members.contains(node) {
-            return Status::Forward;
-        }
-        let Some(resource) = self.tables.find(&name) else {
-            // Who leaves has handed it over, and forgets sooner than such a message arrives.
-            let leaving = self.state == DomainState::InShutdown;
-            return if leaving { Status::Forward } else { Status::IvLockId };
+        let resource = match self.resource_for(node, &name) {
+            Ok(resource) => resource,
+            Err(status) => return status,
         };
-        let status = self.busy_status(resource);
-        if status != Status::Normal {
-            return status;
-        }
-        if self.tables.resources[resource].owner != Some(self.me) {
-            return Status::Forward;
-        }
         let all = [Queue::Granted, Queue::Converting, Queue::Blocked];
         if let Some(key) = self.tables.find_lock(resource, &all, cookie, node) {
             return self.created_before(key, mode);
@@ -278,6 +266,30 @@ impl Domain {
         }
         self.dirty(resource);
         Status::Normal
+    }
+
+    /// The resource of ours that another node's create or convert is about, or the answer to it.
+    pub(super) fn resource_for(
+        &self,
+        node: NodeId,
+        name: &LockName,
+    ) -> Result<ResourceKey, Status> {
+        // The kernel says REJECTED, and a kernel that hears it crashes. It tries again on FORWARD.
+        if !self.is_fully_joined() || !self.members.contains(node) {
+            return Err(Status::Forward);
+        }
+        let Some(resource) = self.tables.find(name) else {
+            // Who leaves has handed it over, and forgets sooner than such a message arrives.
+            let leaving = self.state == DomainState::InShutdown;
+            return Err(if leaving { Status::Forward } else { Status::IvLockId });
+        };
+        match self.busy_status(resource) {
+            Status::Normal if self.tables.resources[resource].owner == Some(self.me) => {
+                Ok(resource)
+            }
+            Status::Normal => Err(Status::Forward),
+            busy => Err(busy),
+        }
     }
 
     /// What a request is answered while a resource is busy (`dlm_lockres_state_to_status`).
