@@ -145,6 +145,35 @@ fn a_kernel_and_we_declare_a_silent_node_dead_at_the_same_time() -> Result<(), E
     })
 }
 
+// Behaviour 390: we are back, with a new generation, before anybody has missed us.
+#[test]
+fn when_we_are_killed_and_back_at_once_the_kernels_recover_first() -> Result<(), Error> {
+    lab::shared(options(false), |lab| {
+        let one = lab.guest(1);
+        for guest in lab.guests() {
+            guest.exec("mkdir /dlm/back")?.success()?;
+        }
+        let mut victim = ours_in_a_process(lab, "back");
+        let waiter = one.spawn("/lab/bin/dlmfsx hold /dlm/back/a ex 0")?;
+        waiter.wait_for("ask ex", SOON)?;
+        victim.kill();
+        let ours = Ours::start(lab);
+        // The new generation ends the old life at once: what it held is granted to who waits.
+        let outcome = waiter.wait(RECOVERY)?.success()?;
+        assert!(outcome.contains("got ex"), "{outcome}");
+        let us = ours.join("back");
+        let lock = us.client.lock("a", Mode::EX).wait_timeout(RECOVERY);
+        lock.unwrap_or_else(|error| panic!("{error}")).unlock().wait().expect("unlocked");
+        us.leave();
+        ours.stop();
+        for guest in lab.guests() {
+            assert!(guest.is_alive(), "a kernel fenced itself");
+            assert_eq!(guest.kernel_errors(&LOST)?, [] as [String; 0]);
+        }
+        Ok(())
+    })
+}
+
 /// What a kernel says of a peer that goes without a word.
 const LOST: [&str; 3] = ["o2net", "status = -112", "status = -107"];
 
