@@ -41,6 +41,9 @@ enum Suite {
         /// Print one JSON object a line instead of a table
         #[arg(long)]
         json: bool,
+        /// Only these rows, such as P12: to look closer at one
+        #[arg(long = "row", value_name = "ROW")]
+        rows: Vec<String>,
     },
     /// Takes locks and prints how many bytes each one took: a process of its own for row P17
     #[command(hide = true)]
@@ -59,7 +62,9 @@ enum Suite {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().suite {
         Suite::Local { json } => table_of(json, local),
-        Suite::O2cb { json } => table_of(json, o2cb_rows),
+        Suite::O2cb { json, rows } => {
+            table_of(json, |cpus, print| cluster::rows(cpus[0], &rows, print))
+        }
         Suite::Memory { locks } => memory::print(locks).map(|()| true),
         Suite::MemoryO2cb { locks } => cluster::print_memory(locks).map(|()| true),
     };
@@ -73,11 +78,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a suite is given: the processors that it may use, and where its rows go.
-type Rows = fn(&[usize], &mut dyn FnMut(Row)) -> Result<(), Box<dyn Error>>;
-
 /// Prints each row as soon as it is measured. Whether every target is met.
-fn table_of(json: bool, rows: Rows) -> Result<bool, Box<dyn Error>> {
+///
+/// A suite is given the processors that it may use, and where its rows go.
+fn table_of(
+    json: bool,
+    rows: impl FnOnce(&[usize], &mut dyn FnMut(Row)) -> Result<(), Box<dyn Error>>,
+) -> Result<bool, Box<dyn Error>> {
     if cfg!(debug_assertions) {
         eprintln!("built without optimisation: these numbers mean nothing (cargo xtask bench)");
     }
@@ -113,9 +120,4 @@ fn local(cpus: &[usize], print: &mut dyn FnMut(Row)) -> Result<(), Box<dyn Error
     print(socket::row(cpu)?);
     print(scale::row(cpus)?);
     Ok(())
-}
-
-/// Several nodes.
-fn o2cb_rows(cpus: &[usize], print: &mut dyn FnMut(Row)) -> Result<(), Box<dyn Error>> {
-    cluster::rows(cpus[0], print)
 }

@@ -9,7 +9,7 @@ use stackglue::{Connection, Lksb};
 use super::caller::{Caller, Telling};
 use super::frames::Frames;
 use super::nodes::Nodes;
-use super::raw::Exchange;
+use super::raw::{Answer, Exchange};
 use crate::method::Comparison;
 use crate::names::{Name, names, order, part};
 use crate::row::Row;
@@ -17,6 +17,9 @@ use crate::times::{percentiles, time_block};
 
 /// P7: a new lock on a name that another node masters. P8: its unlock and its down-convert, until the
 /// outcome is told, and the unlock until the call returns.
+///
+/// The reference has the same frames for the calls before and after the one that is timed: what these
+/// leave to be sent or received is not shifted into it.
 pub(crate) fn rows(
     nodes: &Nodes,
     placement: &str,
@@ -28,33 +31,52 @@ pub(crate) fn rows(
     let lksb = Lksb::new(());
     let compare = Compare { remote: &remote, placement, operations };
     let Frames { create, ast, status, convert, unlock } = frames;
+    let exchange = Exchange::of(&[(create, Answer::Grant), (unlock, Answer::Status)], frames)?;
+    let raw = |number| exchange.run(number);
     print(compare.row(
         ("P7", format!("frames {create}+{status}+{ast}+{status}"), CALL_MAX),
-        Exchange::of_four(create, frames)?,
-        |_| (),
-        |name| remote.lock(&lksb, name),
-        |_| remote.unlock(&lksb),
+        &Parts { before: &|_| (), timed: &|_| raw(0), after: &|_| raw(1) },
+        &Parts {
+            before: &|_| (),
+            timed: &|name| remote.lock(&lksb, name),
+            after: &|_| remote.unlock(&lksb),
+        },
     ));
     print(compare.row(
         ("P8", format!("unlock, frames {unlock}+{status}"), OUTCOME_MAX),
-        Exchange::of_two(unlock, status)?,
-        |name| remote.lock(&lksb, name),
-        |_| remote.unlock(&lksb),
-        |_| (),
+        &Parts { before: &|_| raw(0), timed: &|_| raw(1), after: &|_| () },
+        &Parts {
+            before: &|name| remote.lock(&lksb, name),
+            timed: &|_| remote.unlock(&lksb),
+            after: &|_| (),
+        },
     ));
-    print(compare.row(
-        ("P8", format!("down, {convert}+{status}+{ast}+{status}"), OUTCOME_MAX),
-        Exchange::of_four(convert, frames)?,
-        |name| remote.lock(&lksb, name),
-        |name| remote.down(&lksb, name),
-        |_| remote.unlock(&lksb),
-    ));
+    let returns = Parts {
+        before: &|name| remote.lock(&lksb, name),
+        timed: &|_| remote.begin_unlock(&lksb),
+        after: &|_| remote.caller.wait(),
+    };
     print(compare.row(
         ("P8", "unlock, call returns".to_owned(), RETURN_MAX),
-        Exchange::of_two(unlock, status)?,
-        |name| remote.lock(&lksb, name),
-        |_| remote.begin_unlock(&lksb),
-        |_| remote.caller.wait(),
+        &Parts { before: &|_| raw(0), timed: &|_| raw(1), after: &|_| () },
+        &returns,
+    ));
+    print(compare.row(
+        ("P8", "the same, against a bare send".to_owned(), OUTCOME_MAX),
+        &Parts { before: &|_| raw(0), timed: &|_| exchange.begin(1), after: &|_| exchange.wait() },
+        &returns,
+    ));
+    let requests = [(create, Answer::Grant), (convert, Answer::Grant), (unlock, Answer::Status)];
+    let exchange = Exchange::of(&requests, frames)?;
+    let raw = |number| exchange.run(number);
+    print(compare.row(
+        ("P8", format!("down, {convert}+{status}+{ast}+{status}"), OUTCOME_MAX),
+        &Parts { before: &|_| raw(0), timed: &|_| raw(1), after: &|_| raw(2) },
+        &Parts {
+            before: &|name| remote.lock(&lksb, name),
+            timed: &|name| remote.down(&lksb, name),
+            after: &|_| remote.unlock(&lksb),
+        },
     ));
     Ok(())
 }
@@ -65,31 +87,36 @@ struct Compare<'a> {
     operations: usize,
 }
 
+/// An operation, what is timed of it, and what stands around that.
+struct Parts<'a> {
+    before: &'a dyn Fn(&Name),
+    timed: &'a dyn Fn(&Name),
+    after: &'a dyn Fn(&Name),
+}
+
 impl Compare<'_> {
-    /// Compares an exchange with `timed`, which stands between two parts that nobody times.
     fn row(
         &self,
         (row, case, target): (&'static str, String, f64),
-        exchange: Exchange,
-        before: impl Fn(&Name),
-        timed: impl Fn(&Name),
-        after: impl Fn(&Name),
+        raw: &Parts<'_>,
+        subject: &Parts<'_>,
     ) -> Row {
         let order = order(50 * self.operations, NAMES);
         let (mut raw_times, mut times) = (Vec::new(), Vec::new());
+        let block = |parts: &Parts<'_>, times: &mut Vec<f64>, block| {
+            let places = part(&order, block, self.operations);
+            let name = |number: usize| &self.remote.names[places[number] as usize];
+            time_block(
+                times,
+                self.operations,
+                |number| (parts.before)(name(number)),
+                |number| (parts.timed)(name(number)),
+                |number| (parts.after)(name(number)),
+            )
+        };
         let found = Comparison::run(
-            |_| time_block(&mut raw_times, self.operations, |_| (), |_| exchange.run(), |_| ()),
-            |block| {
-                let places = part(&order, block, self.operations);
-                let name = |number: usize| &self.remote.names[places[number] as usize];
-                time_block(
-                    &mut times,
-                    self.operations,
-                    |number| before(name(number)),
-                    |number| timed(name(number)),
-                    |number| after(name(number)),
-                )
-            },
+            |number| block(raw, &mut raw_times, number),
+            |number| block(subject, &mut times, number),
         );
         let mut row = Row::of_times(row, case, &found, target, self.placement);
         row.percentiles = Some(percentiles(times));

@@ -25,18 +25,32 @@ use crate::cluster::nodes::Nodes;
 use crate::placement::pin;
 use crate::row::Row;
 
-/// Measures every row and prints each as soon as it is there.
-pub(crate) fn rows(cpu: usize, print: &mut dyn FnMut(Row)) -> Result<(), Box<dyn Error>> {
+/// Measures the wanted rows, all if none is named, and prints each as soon as it is there.
+pub(crate) fn rows(
+    cpu: usize,
+    wanted: &[String],
+    print: &mut dyn FnMut(Row),
+) -> Result<(), Box<dyn Error>> {
+    let wants = |row: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == row);
     let placement = format!("{}, all threads", pin(cpu));
-    let nodes = Nodes::start(3)?;
-    real_rows(&nodes, &placement, Effort::FULL, print)?;
-    drop(nodes);
-    for nodes in [2, 4, 8, 16, 32] {
-        print(first_lock::row(nodes)?);
+    if ["P7", "P8", "P9", "P10", "P12", "P13"].into_iter().any(wants) {
+        let nodes = Nodes::start(3)?;
+        real_rows(&nodes, &placement, Effort::FULL, &wants, print)?;
     }
-    print(fairness::row(4, 100_000)?);
-    print(memory::row(250_000)?);
-    print(recovery::row(100_000, &placement)?);
+    if wants("P14") {
+        for nodes in [2, 4, 8, 16, 32] {
+            print(first_lock::row(nodes)?);
+        }
+    }
+    if wants("P15") {
+        print(fairness::row(4, 100_000)?);
+    }
+    if wants("P17") {
+        print(memory::row(250_000)?);
+    }
+    if wants("P18") {
+        print(recovery::row(100_000, &placement)?);
+    }
     Ok(())
 }
 
@@ -45,11 +59,19 @@ fn real_rows(
     nodes: &Nodes,
     placement: &str,
     effort: Effort,
+    wants: &dyn Fn(&str) -> bool,
     print: &mut dyn FnMut(Row),
 ) -> Result<(), Box<dyn Error>> {
-    call::rows(nodes, placement, effort.calls, print)?;
-    hand_off::rows(nodes, placement, effort.hand_offs, print)?;
-    pipeline::rows(nodes, placement, effort.pairs, print)
+    if wants("P7") || wants("P8") {
+        call::rows(nodes, placement, effort.calls, print)?;
+    }
+    if wants("P9") || wants("P10") {
+        hand_off::rows(nodes, placement, effort.hand_offs, print)?;
+    }
+    if wants("P12") || wants("P13") {
+        pipeline::rows(nodes, placement, effort.pairs, print)?;
+    }
+    Ok(())
 }
 
 /// How many operations a block has.
@@ -79,9 +101,10 @@ mod tests {
         let mut rows = Vec::new();
         let effort = Effort { calls: 3, hand_offs: 5, pairs: 100 };
         let placement = format!("cpus {:?}", processors());
-        real_rows(&nodes, &placement, effort, &mut |row| rows.push(row)).expect("measured");
+        real_rows(&nodes, &placement, effort, &|_| true, &mut |row| rows.push(row))
+            .expect("measured");
         let found: Vec<&str> = rows.iter().map(|row| row.row).collect();
-        assert_eq!(found, ["P7", "P8", "P8", "P8", "P9", "P10", "P12", "P13"]);
+        assert_eq!(found, ["P7", "P8", "P8", "P8", "P8", "P9", "P10", "P12", "P13"]);
         for row in rows {
             assert!(row.value > 0.0 && row.reference > 0.0 && row.ratio > 0.0, "{row:?}");
         }

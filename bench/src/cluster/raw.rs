@@ -112,45 +112,66 @@ fn follow(
     })
 }
 
-/// A caller's exchange with another node, by way of a thread on either side.
+/// What a request is answered with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    /// A status.
+    Status,
+    /// A status and a grant in one segment, which is answered by a status when the caller was told: in
+    /// the driver's order.
+    Grant,
+}
+
+/// A caller's requests to another node, by way of a thread on either side: one after the other, again
+/// and again.
 pub(crate) struct Exchange {
     out: std::net::TcpStream,
     caller: Arc<Caller>,
-    request: usize,
+    requests: Vec<usize>,
 }
 
 impl Exchange {
-    /// One frame there and one back.
-    pub(crate) fn of_two(request: usize, answer: usize) -> io::Result<Exchange> {
-        let there = vec![step(request, &[(0, answer)])];
-        let here = vec![Step { tells: true, ..step(answer, &[]) }];
-        Exchange::start(request, there, here)
-    }
-
-    /// The four frames of a lock or a conversion: its request, answered by a status and a grant in one
-    /// segment, which is answered by a status when the caller was told: in the driver's order.
-    pub(crate) fn of_four(request: usize, frames: Frames) -> io::Result<Exchange> {
+    /// Requests of so many bytes.
+    pub(crate) fn of(requests: &[(usize, Answer)], frames: Frames) -> io::Result<Exchange> {
         let Frames { ast, status, .. } = frames;
-        let answer = status + ast;
-        let there = vec![step(request, &[(0, answer)]), step(status, &[])];
-        let here = vec![Step { tells: true, ..step(answer, &[(0, status)]) }];
-        Exchange::start(request, there, here)
-    }
-
-    fn start(request: usize, there: Vec<Step>, here: Vec<Step>) -> io::Result<Exchange> {
+        let (mut here, mut there) = (Vec::new(), Vec::new());
+        for &(request, answer) in requests {
+            match answer {
+                Answer::Status => {
+                    there.push(step(request, &[(0, status)]));
+                    here.push(Step { tells: true, ..step(status, &[]) });
+                }
+                Answer::Grant => {
+                    let answer = status + ast;
+                    there.extend([step(request, &[(0, answer)]), step(status, &[])]);
+                    here.push(Step { tells: true, ..step(answer, &[(0, status)]) });
+                }
+            }
+        }
         let [mine, other] = pair()?;
         let out = mine.try_clone()?;
         let caller = Caller::new();
         follow(vec![mine], vec![here], Some(Arc::clone(&caller)))?;
         follow(vec![other], vec![there], None)?;
-        Ok(Exchange { out, caller, request })
+        let requests = requests.iter().map(|&(request, _)| request).collect();
+        Ok(Exchange { out, caller, requests })
     }
 
-    /// Sends the request and waits for its outcome.
-    pub(crate) fn run(&self) {
+    /// Sends the request of that number, whose turn it must be.
+    pub(crate) fn begin(&self, number: usize) {
         self.caller.expect(1);
-        send(&self.out, self.request);
+        send(&self.out, self.requests[number]);
+    }
+
+    /// Waits for its outcome.
+    pub(crate) fn wait(&self) {
         self.caller.wait();
+    }
+
+    /// Sends it and waits.
+    pub(crate) fn run(&self, number: usize) {
+        self.begin(number);
+        self.wait();
     }
 }
 
@@ -344,12 +365,10 @@ mod tests {
 
     #[test]
     fn an_exchange_ends_with_its_answer_again_and_again() {
-        let frames = Frames::new();
-        for exchange in [Exchange::of_two(104, 24), Exchange::of_four(104, frames)] {
-            let exchange = exchange.expect("sockets");
-            for _ in 0..10 {
-                exchange.run();
-            }
+        let requests = [(104, Answer::Grant), (104, Answer::Grant), (100, Answer::Status)];
+        let exchange = Exchange::of(&requests, Frames::new()).expect("sockets");
+        for number in [0, 1, 2].repeat(10) {
+            exchange.run(number);
         }
     }
 

@@ -75,7 +75,8 @@ impl NodeMap {
 
     /// The lowest node of the set.
     pub fn lowest(&self) -> Option<NodeId> {
-        self.iter().next()
+        let at = self.0.iter().position(|&word| word != 0)?;
+        Some(NodeId((at as u32 * 64 + self.0[at].trailing_zeros()) as u8))
     }
 
     /// The nodes of the set, ascending.

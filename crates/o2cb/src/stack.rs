@@ -281,8 +281,7 @@ impl Stack {
     /// Adds a domain. `None` when another one has its key: the names collide, and the kernel could not
     /// have both either.
     pub fn add_domain(&mut self, domain: Domain) -> Option<DomainId> {
-        let taken =
-            self.core.domains.iter().any(|(_, other)| other.name().key() == domain.name().key());
+        let taken = self.core.domains.iter().any(|(_, other)| other.key() == domain.key());
         if taken {
             return None;
         }
@@ -495,7 +494,7 @@ impl Core {
         } else if fixed {
             None
         } else {
-            self.find(|domain| domain.name().key() == key)
+            self.find(|domain| domain.key() == key)
         };
         match found {
             Some(domain) => {
@@ -550,12 +549,13 @@ impl Core {
         while let Some(output) = domain.poll_output() {
             match output {
                 crate::o2dlm::Output::Send { to, message, payload, call } => {
-                    let wire_key = if is_fixed(message) { JOIN_KEY } else { domain.name().key() };
+                    let wire_key = if is_fixed(message) { JOIN_KEY } else { domain.key() };
                     let token = (key as u64) << CALL_BITS | call.0;
                     let kind = message.to_wire();
                     if let Err(error) = net.send(now, to, kind, wire_key, &payload, token) {
                         domain.completed(now, call, Err(call_error(error)));
                     }
+                    domain.recycle(payload);
                 }
                 crate::o2dlm::Output::Event(event) => {
                     self.outputs.push_back(Output::Domain(DomainId(key), event));

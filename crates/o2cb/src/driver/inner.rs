@@ -1,6 +1,6 @@
 //! What stands behind the mutex: the engine, and the sockets, disks and groups that it acts on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::{NodeId, Now};
 
 pub(crate) struct Inner {
     pub(crate) stack: Stack,
-    pub(super) sockets: HashMap<NodeId, Socket>,
-    pub(super) disks: HashMap<RegionId, Sender<Job>>,
-    pub(crate) domains: HashMap<DomainId, Group>,
-    pub(super) steady: HashSet<RegionId>,
+    pub(super) sockets: BTreeMap<NodeId, Socket>,
+    pub(super) disks: BTreeMap<RegionId, Sender<Job>>,
+    pub(crate) domains: BTreeMap<DomainId, Group>,
+    pub(super) steady: BTreeSet<RegionId>,
     pub(super) start_failed: Option<StartError>,
     pub(crate) fenced: Option<String>,
     /// Nobody can connect any more.
@@ -39,10 +39,10 @@ impl Inner {
     pub(super) fn new(stack: Stack, registry: mio::Registry) -> Inner {
         Inner {
             stack,
-            sockets: HashMap::new(),
-            disks: HashMap::new(),
-            domains: HashMap::new(),
-            steady: HashSet::new(),
+            sockets: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            domains: BTreeMap::new(),
+            steady: BTreeSet::new(),
             start_failed: None,
             fenced: None,
             closed: false,

@@ -13,7 +13,6 @@ mod sockets;
 mod status;
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
 use std::num::NonZeroU64;
@@ -170,7 +169,7 @@ impl O2cbNode {
             }
         }
         inner.disks.clear();
-        inner.sockets = HashMap::new();
+        inner.sockets.clear();
         drop(inner);
         self.0.stopping.store(true, Ordering::Release);
         self.0.wake();
@@ -196,7 +195,13 @@ impl std::fmt::Debug for O2cbNode {
 
 impl Shared {
     pub(crate) fn now(&self) -> Now {
-        self.started.elapsed()
+        TURN.get().unwrap_or_else(|| self.started.elapsed())
+    }
+
+    /// Tells what is the time, and that it is not to be asked for again until the thread that waits for
+    /// sockets calls this once more.
+    fn begin_turn(&self) {
+        TURN.set(Some(self.started.elapsed()));
     }
 
     /// Does something to the engine, does what follows from it, and delivers callbacks behind the
@@ -213,7 +218,7 @@ impl Shared {
     fn settle(&self, inner: &mut Inner) -> Deliveries {
         inner.perform_outputs(self);
         // Callbacks of the thread that waits for sockets may add to what there is to send.
-        if !FLUSHES_LATER.get() || inner.deliveries.are_more_than_callbacks() {
+        if TURN.get().is_none() || inner.deliveries.are_more_than_callbacks() {
             inner.flush(self.now());
             inner.perform_outputs(self);
         }
@@ -294,10 +299,11 @@ impl Shared {
 }
 
 thread_local! {
-    /// Set on the thread that waits for sockets: it writes once when it has done all that was to be
-    /// done, so that frames which belong together, and answers, share a segment. A caller's thread
-    /// writes at once. (A kernel answers a message behind the callbacks that it causes, too.)
-    static FLUSHES_LATER: Cell<bool> = const { Cell::new(false) };
+    /// When its turn began, on the thread that waits for sockets. That one writes once when it has done
+    /// all that was to be done, so that frames which belong together, and answers, share a segment. A
+    /// caller's thread writes at once. (A kernel answers a message behind the callbacks that it causes,
+    /// too.)
+    static TURN: Cell<Option<Now>> = const { Cell::new(None) };
 }
 
 /// Seconds since 1970, for the sequence of a heartbeat block.

@@ -52,16 +52,17 @@ pub(super) fn run(node: &O2cbNode, poll: Poll, listener: TcpListener) -> io::Res
 
 fn wait_for_events(node: &O2cbNode, mut poll: Poll, listener: &mio::net::TcpListener) {
     let shared = node.shared();
-    super::FLUSHES_LATER.set(true);
     let mut events = Events::with_capacity(256);
     let mut buffer = vec![0; READ_LEN];
     while !shared.stopping.load(Ordering::Acquire) {
+        shared.begin_turn();
         let timeout = shared.look_mut(|inner, now| inner.go_to_sleep(now));
         if let Err(error) = poll.poll(&mut events, timeout)
             && error.kind() != io::ErrorKind::Interrupted
         {
             tracing::error!(%error, "sockets cannot be waited for");
         }
+        shared.begin_turn();
         shared.look_mut(|inner, _| inner.wake_up());
         for event in &events {
             match event.token() {
@@ -80,6 +81,7 @@ fn wait_for_events(node: &O2cbNode, mut poll: Poll, listener: &mio::net::TcpList
                 }
             }
         }
+        shared.begin_turn();
         shared.act(|inner, now| inner.stack.handle_timeout(now));
         shared.flush_all();
     }
@@ -87,6 +89,7 @@ fn wait_for_events(node: &O2cbNode, mut poll: Poll, listener: &mio::net::TcpList
 
 fn read(node: &O2cbNode, peer: NodeId, buffer: &mut [u8]) {
     loop {
+        node.shared().begin_turn();
         let more = node.shared().act(|inner, now| {
             let Some(socket) = inner.sockets.get_mut(&peer).filter(|socket| !socket.connecting)
             else {

@@ -92,7 +92,7 @@ impl Domain {
         wire.set(LkmFlags::PUT_LVB, put.is_some());
         wire.set(LkmFlags::GET_LVB, get);
         let lvb = put.map(|put| *put);
-        let mut payload = Vec::new();
+        let mut payload = self.buffer();
         ConvertLock { cookie, flags: wire, node: self.me, mode, name, lvb }.encode(&mut payload);
         let call = Call::Convert { lock: key, cookie, owner };
         self.send(owner, MessageType::ConvertLock, payload, call);

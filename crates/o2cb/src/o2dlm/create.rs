@@ -121,7 +121,7 @@ impl Domain {
         self.tables.resources[resource].state.insert(State::IN_PROGRESS);
         let mut wire = flags & (LkmFlags::NOQUEUE | LkmFlags::RECOVERY);
         wire.set(LkmFlags::VALBLK | LkmFlags::GET_LVB, get);
-        let mut payload = Vec::new();
+        let mut payload = self.buffer();
         CreateLock { cookie, flags: wire, node: self.me, mode, name }.encode(&mut payload);
         let call = Call::Create { lock: key, cookie, owner };
         self.send(owner, MessageType::CreateLock, payload, call);

@@ -274,7 +274,7 @@ pub(super) enum Timer {
     CleanupAgain { name: LockName },
     RequeryAgain { name: LockName },
     DoubtAgain { name: LockName, node: NodeId },
-    Purge { name: LockName, since: Now },
+    Purge { name: LockName },
     MigrateAgain { node: NodeId, name: LockName },
     Election,
     BeginRecoAgain { node: NodeId, dead: NodeId },
@@ -285,6 +285,7 @@ pub(super) enum Timer {
 #[derive(Debug)]
 pub struct Domain {
     pub(super) config: DomainConfig,
+    key: u32,
     pub(super) me: NodeId,
     pub(super) now: Now,
     pub(super) state: DomainState,
@@ -314,12 +315,17 @@ pub struct Domain {
     timers: BTreeMap<(Now, u64), Timer>,
     timer_sequence: u64,
     outputs: VecDeque<Output>,
+    /// Buffers of messages that were sent.
+    buffers: Vec<Vec<u8>>,
     pub(super) dirty: VecDeque<ResourceKey>,
     pub(super) counters: Counters,
     vote_sequence: u64,
     cookie_sequence: u64,
     random: u64,
 }
+
+/// How many buffers are kept.
+const BUFFERS_MAX: usize = 16;
 
 /// The dlm protocol that this node speaks: 1.3.
 pub(super) const DLM_VERSION: (u8, u8) = (1, 3);
@@ -351,11 +357,13 @@ impl Domain {
             timers: BTreeMap::new(),
             timer_sequence: 0,
             outputs: VecDeque::new(),
+            buffers: Vec::new(),
             dirty: VecDeque::new(),
             counters: Counters::default(),
             vote_sequence: 0,
             cookie_sequence: u64::from(config.ordinal) << 48,
             random: config.seed | 1,
+            key: config.name.key(),
             config,
         }
     }
@@ -363,6 +371,19 @@ impl Domain {
     /// What is to be done next; `None` when nothing is.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// Takes back the payload of a message that was sent, for the next one.
+    pub fn recycle(&mut self, mut payload: Vec<u8>) {
+        if self.buffers.len() < BUFFERS_MAX {
+            payload.clear();
+            self.buffers.push(payload);
+        }
+    }
+
+    /// For the payload of a message that is sent often.
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
     }
 
     /// Whether [`poll_output`](Self::poll_output) has something.
@@ -460,6 +481,11 @@ impl Domain {
         &self.config.name
     }
 
+    /// The key of its messages: that of its name.
+    pub fn key(&self) -> u32 {
+        self.key
+    }
+
     /// Where it is between being made and being left.
     pub fn state(&self) -> DomainState {
         self.state
@@ -513,13 +539,14 @@ impl Domain {
                 convert: lock.convert,
             }
         });
+        let busy = resource.state - State::PURGE_TIMED;
         ResourceSnapshot {
             name: resource.name,
             owner: resource.owner,
             locks: locks.collect(),
             lvb: resource.lvb,
             refmap: resource.refmap,
-            busy: resource.state.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" "),
+            busy: busy.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" "),
         }
     }
 
@@ -593,7 +620,7 @@ impl Domain {
             Timer::CleanupAgain { name } => self.request_cleanup(name),
             Timer::RequeryAgain { name } => self.mastery_again(name),
             Timer::DoubtAgain { name, node } => self.doubt_again(name, node),
-            Timer::Purge { name, since } => self.purge_due(name, since),
+            Timer::Purge { name } => self.purge_due(name),
             Timer::MigrateAgain { node, name } => self.migrate_request_again(node, name),
             Timer::Election => self.election_due(),
             Timer::BeginRecoAgain { node, dead } => self.begin_reco_again(node, dead),

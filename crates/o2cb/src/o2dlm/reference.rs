@@ -4,7 +4,6 @@
 use super::domain::{Call, CallError, Domain, DomainState, EINVAL, Timer};
 use super::message::{DerefDone, DerefLockres, LockName, MessageType};
 use super::resource::{ResourceKey, State};
-use crate::Now;
 
 /// How long an unused resource is kept, in milliseconds (`DLM_PURGE_INTERVAL_MS`).
 const PURGE_AFTER_MS: u64 = 8000;
@@ -24,26 +23,36 @@ impl Domain {
         if resource.unused_since.is_some() && !leaving {
             return;
         }
-        let (name, since) = (resource.name, self.now);
-        resource.unused_since = Some(since);
+        resource.unused_since = Some(self.now);
         if leaving {
             self.purge(key);
-        } else {
-            self.after(PURGE_AFTER_MS, Timer::Purge { name, since });
+        } else if !resource.state.contains(State::PURGE_TIMED) {
+            resource.state.insert(State::PURGE_TIMED);
+            let name = resource.name;
+            self.after(PURGE_AFTER_MS, Timer::Purge { name });
         }
     }
 
-    pub(super) fn purge_due(&mut self, name: LockName, since: Now) {
+    /// The timer of a resource has fired. It was not moved when the resource was used since: that
+    /// happens far more often.
+    pub(super) fn purge_due(&mut self, name: LockName) {
         let Some(key) = self.tables.find(&name) else { return };
         let resource = &mut self.tables.resources[key];
-        if resource.unused_since != Some(since) {
+        if !resource.state.contains(State::PURGE_TIMED) {
             return;
         }
+        resource.state.remove(State::PURGE_TIMED);
         if !resource.is_unused() {
             resource.unused_since = None;
-            return;
         }
-        self.purge(key);
+        let Some(since) = resource.unused_since else { return };
+        let unused_ms = (self.now - since).as_millis() as u64;
+        if unused_ms >= PURGE_AFTER_MS {
+            self.purge(key);
+        } else {
+            resource.state.insert(State::PURGE_TIMED);
+            self.after(PURGE_AFTER_MS - unused_ms, Timer::Purge { name });
+        }
     }
 
     /// Forgets a resource that nothing uses, or begins to.

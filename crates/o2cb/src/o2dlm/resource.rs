@@ -41,6 +41,8 @@ bitflags::bitflags! {
         const DIRTY = 0x20;
         /// We owe the other members a clean-up of what our master requests left behind.
         const CLEANUP_OWED = 0x40;
+        /// A timer will look whether it is still unused.
+        const PURGE_TIMED = 0x80;
     }
 }
 
@@ -325,10 +327,11 @@ impl Tables {
         node: NodeId,
     ) -> Option<LockKey> {
         let resource = &self.resources[resource];
-        queues.iter().flat_map(|&queue| resource.queue(queue)).copied().find(|&key| {
+        let is_it = |key: &&LockKey| {
             let lock = &self.locks[key.index()];
             lock.cookie == cookie && lock.node == node
-        })
+        };
+        queues.iter().find_map(|&queue| resource.queue(queue).iter().find(is_it)).copied()
     }
 }
 

@@ -162,7 +162,7 @@ impl Domain {
         resource.asts_out += 1;
         let name = resource.name;
         let flags = if lvb.is_some() { LkmFlags::GET_LVB } else { LkmFlags::empty() };
-        let mut payload = Vec::new();
+        let mut payload = self.buffer();
         ProxyAst { cookie, flags, node: self.me, kind, blocked, name, lvb }.encode(&mut payload);
         self.send(to, MessageType::ProxyAst, payload, Call::Ast { name, lowers });
     }

@@ -85,7 +85,7 @@ impl Domain {
         let mut flags = LkmFlags::empty();
         flags.set(LkmFlags::CANCEL, cancel);
         flags.set(LkmFlags::VALBLK | LkmFlags::PUT_LVB, lvb.is_some());
-        let mut payload = Vec::new();
+        let mut payload = self.buffer();
         UnlockLock { cookie, flags, node: self.me, name, lvb }.encode(&mut payload);
         let call = if cancel {
             Call::Cancel { lock: key, cookie }
