@@ -24,13 +24,14 @@ pub(super) struct Doubt {
 }
 
 impl Domain {
-    /// Asks everybody who owns a resource; it is RECOVERING until that is known.
+    /// Asks everybody who owns a resource; it is RECOVERING until that is known. A reference to it that
+    /// was about to be dropped stays: it was dropped at one of the two.
     pub(super) fn doubt(&mut self, key: ResourceKey, old: NodeId, new: NodeId) {
         let outstanding = self.others();
         let resource = &mut self.tables.resources[key];
         let name = resource.name;
         resource.owner = None;
-        resource.state.remove(State::MIGRATING);
+        resource.state.remove(State::MIGRATING | State::DROPPING_REF);
         resource.state.insert(State::RECOVERING);
         resource.unused_since = None;
         self.doubts.insert(name, Doubt { old, new, outstanding, names_old: false });

@@ -203,6 +203,15 @@ impl Domain {
         }
     }
 
+    /// Whether something that this node knows was about to move away from a node. If it is dead, the
+    /// new master, or its death, tells whether there is something to recover.
+    pub(super) fn moves_from(&self, node: NodeId) -> bool {
+        self.mles.iter().any(|(name, mle)| {
+            matches!(mle.kind, MleKind::Migration { old, .. } if old == node)
+                && self.tables.find(name).is_some()
+        })
+    }
+
     /// A migration is over, and this node was not the target.
     pub(super) fn migrated_to(&mut self, key: ResourceKey, owner: NodeId) {
         let resource = &mut self.tables.resources[key];

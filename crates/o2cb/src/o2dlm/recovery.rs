@@ -139,6 +139,7 @@ impl Domain {
             }
             self.elect();
         }
+        self.collected_if_done();
     }
 
     /// This node does not drive: local users go on.
@@ -312,7 +313,8 @@ impl Domain {
         let done = matches!(
             self.recovery.phase, Phase::Collecting { outstanding } if outstanding.is_empty()
         ) && self.recovery.unclaimed.is_empty()
-            && self.doubts.is_empty();
+            && self.doubts.is_empty()
+            && !self.recovery.dead.is_some_and(|dead| self.moves_from(dead));
         if done {
             self.recovery.finalize = true;
             self.send_stage(false);
@@ -478,7 +480,7 @@ impl Domain {
     /// The recovery master wants our locks (`dlm_request_all_locks_handler`).
     pub(super) fn on_lock_request(&mut self, message: LockRequest) -> i32 {
         let LockRequest { node, dead } = message;
-        let not_yet = !self.doubts.is_empty();
+        let not_yet = !self.doubts.is_empty() || self.moves_from(dead);
         if not_yet || self.recovery.dead != Some(dead) || self.recovery.master != Some(node) {
             return -ENOMEM;
         }

@@ -111,6 +111,12 @@ fn what_went_wrong_once_does_not_again() {
         (Plan::any, 9185, "a join was taken back at a member that had died and come back"),
         (Plan::any, 9706, "a dead master's last grant came when its locks had a new one"),
         (Plan::any, 6428, "a clean-up was owed for ever after $RECOVERY had lost its owner"),
+        (comings, 12762, "a reference was being dropped at a node that died before it owned it"),
+        (
+            Plan::any,
+            12029,
+            "a recovery ended while a member waited for a name to move away from the dead",
+        ),
     ] {
         World::new(seed, plan(seed)).run();
     }
