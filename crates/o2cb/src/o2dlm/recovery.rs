@@ -397,6 +397,7 @@ impl Domain {
                     self.own_down_conversions_first(key);
                 }
                 let name = self.tables.resources[key].name;
+                self.unlocks_died(key);
                 self.request_cleanup(name);
             }
             if recovered || waited {
