@@ -63,12 +63,14 @@ impl Domain {
                 self.mles.get(&resource.name).map(|mle| mle.kind),
                 Some(MleKind::Migration { .. })
             );
-            match resource.moved_from.take().filter(|old| self.members.contains(*old)) {
+            let before = std::mem::take(&mut resource.moved_from);
+            if moves {
                 // It had moved on, and the new master will say so.
-                _ if moves => {}
+            } else if before.iter().any(|old| self.members.contains(old)) {
                 // The one before may not have been told that it moved.
-                Some(old) => self.doubt(key, old, dead),
-                None => self.orphan(key, dead),
+                self.doubt(key, dead);
+            } else {
+                self.orphan(key, dead);
             }
         } else if resource.owner == Some(self.me) {
             self.clean_up_own(key, dead);
@@ -216,7 +218,7 @@ impl Domain {
                     self.request_cleanup(name);
                     self.wake(key);
                 }
-                Some(old) if old != self.me => self.doubt(key, old, dead),
+                Some(old) if old != self.me => self.doubt(key, dead),
                 _ => {
                     self.tables.resources[key].state.remove(State::MIGRATING);
                     self.search(key);

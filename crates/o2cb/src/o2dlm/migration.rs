@@ -250,14 +250,16 @@ impl Domain {
     }
 
     /// A migration is over, and this node was not the target.
-    pub(super) fn migrated_to(&mut self, key: ResourceKey, owner: NodeId) {
+    pub(super) fn migrated_to(&mut self, key: ResourceKey, old: NodeId, owner: NodeId) {
         let resource = &mut self.tables.resources[key];
         let name = resource.name;
         if resource.owner.is_none() {
             // A search that the migration held up has found.
             resource.state.remove(State::IN_PROGRESS);
         }
-        resource.moved_from = resource.owner.replace(owner);
+        resource.owner = Some(owner);
+        resource.moved_from = NodeMap::EMPTY;
+        resource.moved_from.insert(old);
         resource.state.remove(State::MIGRATING);
         if self.migrations.remove(&name).is_some() {
             self.counters.migrated += 1;

@@ -385,7 +385,7 @@ impl Domain {
                     || (owner == self.me && resource.owner == Some(owner)));
             if recovered {
                 resource.owner = Some(owner);
-                resource.moved_from = None;
+                resource.moved_from = NodeMap::EMPTY;
                 resource.state.remove(State::RECOVERING);
                 self.recovery.handed.push(resource.name);
                 if owner == self.me {
@@ -690,13 +690,13 @@ impl Domain {
         let was_master = recovery.master == Some(node);
         if was_master && recovery.finalize {
             // Its work was done, if everybody knows.
-            let (handed, dead) = (std::mem::take(&mut recovery.handed), recovery.dead);
+            let handed = std::mem::take(&mut recovery.handed);
             self.recovery_over();
             for name in handed {
-                if let (Some(key), Some(dead)) = (self.tables.find(&name), dead)
+                if let Some(key) = self.tables.find(&name)
                     && self.tables.resources[key].owner == Some(node)
                 {
-                    self.doubt(key, dead, node);
+                    self.doubt(key, node);
                 }
             }
         } else if was_master {

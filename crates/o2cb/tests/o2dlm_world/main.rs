@@ -128,6 +128,7 @@ fn what_went_wrong_once_does_not_again() {
             "a target whose answer was lost had told others that the name was its own",
         ),
         (Plan::any, 26293, "an unlock died with a master that had handed the lock over"),
+        (Plan::any, 42605, "who looked for a name while it moved did not know from where"),
         (Plan::any, 20970, "a name was dropped that an operation was about to use after recovery"),
     ] {
         World::new(seed, plan(seed)).run();
