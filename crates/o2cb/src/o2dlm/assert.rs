@@ -187,13 +187,17 @@ impl Domain {
             reply |= REASSERT;
         }
         match (found, kind) {
-            (Some(key), MleKind::Migration { .. }) => {
+            (Some(key), MleKind::Migration { old, .. }) => {
                 self.mles.remove(&name);
-                self.migrated_to(key, asserter);
+                self.migrated_to(key, old, asserter);
                 reply |= MASTERY_REF;
             }
             (Some(key), _) => {
                 self.owner_found(key, asserter);
+                if flags.contains(AssertFlags::FINISH_MIGRATION) {
+                    // We joined while it moved, and were not told from where.
+                    self.tables.resources[key].moved_from = self.others().without(asserter);
+                }
                 reply |= MASTERY_REF;
             }
             (None, _) => {

@@ -61,10 +61,11 @@ impl Domain {
         let submitted = match operation {
             Operation::Create { .. } => lock.queue.is_some(),
             Operation::Convert { .. } => lock.queue == Some(Queue::Converting) || lock.ast_queued,
-            Operation::Unlock { .. } => false,
+            Operation::Unlock { .. } => lock.pending.contains(Pending::UNLOCK | Pending::ANSWER),
         };
         if submitted {
-            // An earlier operation of this lock, cancelled meanwhile, had its place in a list.
+            // An earlier operation of this lock, cancelled meanwhile, had its place in a list; or the answer
+            // goes on with it.
             return;
         }
         let resource = lock.resource;
@@ -187,6 +188,7 @@ impl Domain {
         let is_recovery = self.tables.resources[resource].name.is_recovery();
         let status = status_of(result, &mut self.counters.bad_replies);
         let status = if was_pending { status } else { Status::Recovering };
+        let unknown = status == Status::IvLockId;
         let status = self.moved_meanwhile(resource, owner, status);
         if is_recovery {
             if status == Status::Normal {
@@ -201,6 +203,9 @@ impl Domain {
                 Status::Recovering | Status::Migrating | Status::Forward => {
                     self.tables.dequeue(key);
                     self.after(RETRY_MS, Timer::Operation { lock: key, cookie });
+                    if unknown {
+                        self.owner_knows_nothing(resource, owner);
+                    }
                 }
                 refused => self.refuse_create(key, refused),
             }
@@ -216,7 +221,9 @@ impl Domain {
         asked: NodeId,
         status: Status,
     ) -> Status {
-        let moved = self.tables.resources[resource].owner != Some(asked);
+        let resource = &self.tables.resources[resource];
+        // (An owner that still owes us a clean-up may never have counted us.)
+        let moved = resource.owner != Some(asked) || resource.state.contains(State::CLEANUP_OWED);
         if status == Status::IvLockId && moved { Status::Forward } else { status }
     }
 

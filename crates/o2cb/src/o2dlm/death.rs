@@ -5,7 +5,7 @@ use super::domain::{Domain, DomainState, Event};
 use super::mastery::MleKind;
 use super::message::{LockMode, LockName, Queue};
 use super::migration::Migration;
-use super::resource::{LockKey, Operation, Pending, ResourceKey, State};
+use super::resource::{LockKey, Operation, Pending, ResourceKey, State, Waiter};
 use crate::{NodeId, Now};
 
 /// A dead node may have been dead this long before it was missed: what it agreed to do since is not
@@ -63,12 +63,14 @@ impl Domain {
                 self.mles.get(&resource.name).map(|mle| mle.kind),
                 Some(MleKind::Migration { .. })
             );
-            match resource.moved_from.take().filter(|old| self.members.contains(*old)) {
+            let before = std::mem::take(&mut resource.moved_from);
+            if moves {
                 // It had moved on, and the new master will say so.
-                _ if moves => {}
+            } else if before.iter().any(|old| self.members.contains(old)) {
                 // The one before may not have been told that it moved.
-                Some(old) => self.doubt(key, old, dead),
-                None => self.orphan(key, dead),
+                self.doubt(key, dead);
+            } else {
+                self.orphan(key, dead);
             }
         } else if resource.owner == Some(self.me) {
             self.clean_up_own(key, dead);
@@ -131,12 +133,13 @@ impl Domain {
                 {
                     self.conversion_back(key);
                 }
-                // Done: the answer, if one is out, finds it on no queue.
+                // Not recovered, and gone when recovery is over. It is unlocked once more if it turns out
+                // that the resource had moved, and the lock with it.
                 Some(Queue::Granted) if pending.contains(Pending::UNLOCK) => {
+                    let waiter = Waiter::Operation(key, lock.cookie);
+                    let resource = lock.resource;
                     self.tables.dequeue(key);
-                    if !pending.contains(Pending::ANSWER) {
-                        self.unlocked(key);
-                    }
+                    self.tables.resources[resource].waiting.push_back(waiter);
                 }
                 _ => {}
             }
@@ -206,12 +209,16 @@ impl Domain {
             self.mles.remove(&name);
             let Some(key) = self.tables.find(&name) else { continue };
             match self.tables.resources[key].owner {
-                // The old master was not told either: it keeps it.
+                // The old master was not told either: it keeps it. Where it was not known that we have
+                // it, only the new one was told.
                 Some(old) if self.members.contains(old) => {
-                    self.tables.resources[key].state.remove(State::MIGRATING);
+                    let resource = &mut self.tables.resources[key];
+                    resource.state.remove(State::MIGRATING);
+                    resource.state.insert(State::CLEANUP_OWED);
+                    self.request_cleanup(name);
                     self.wake(key);
                 }
-                Some(old) if old != self.me => self.doubt(key, old, dead),
+                Some(old) if old != self.me => self.doubt(key, dead),
                 _ => {
                     self.tables.resources[key].state.remove(State::MIGRATING);
                     self.search(key);

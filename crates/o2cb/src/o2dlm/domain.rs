@@ -199,6 +199,7 @@ pub(super) enum Call {
         vote: u64,
     },
     CleanupRequest {
+        node: NodeId,
         name: LockName,
     },
     Assert {
@@ -231,6 +232,7 @@ pub(super) enum Call {
         lowers: bool,
     },
     MigrateLockres {
+        node: NodeId,
         name: LockName,
         last: bool,
     },
@@ -276,6 +278,7 @@ pub(super) enum Timer {
     DoubtAgain { name: LockName, node: NodeId },
     Purge { name: LockName },
     MigrateAgain { node: NodeId, name: LockName },
+    MigratedAgain { node: NodeId, name: LockName },
     Election,
     BeginRecoAgain { node: NodeId, dead: NodeId },
     LockRequestAgain { node: NodeId, dead: NodeId },
@@ -622,6 +625,7 @@ impl Domain {
             Timer::DoubtAgain { name, node } => self.doubt_again(name, node),
             Timer::Purge { name } => self.purge_due(name),
             Timer::MigrateAgain { node, name } => self.migrate_request_again(node, name),
+            Timer::MigratedAgain { node, name } => self.ask_whether_migrated(node, name),
             Timer::Election => self.election_due(),
             Timer::BeginRecoAgain { node, dead } => self.begin_reco_again(node, dead),
             Timer::LockRequestAgain { node, dead } => self.lock_request_again(node, dead),
@@ -638,7 +642,7 @@ impl Domain {
             Call::MasterRequest { node, name, vote } => {
                 self.master_request_done(node, name, vote, result);
             }
-            Call::CleanupRequest { name } => self.cleanup_request_done(name, result),
+            Call::CleanupRequest { node, name } => self.cleanup_request_done(node, name, result),
             Call::Assert { node, round } => self.assert_done(node, round, result),
             Call::Deref { name } => self.deref_answered(name, result),
             Call::Create { lock, cookie, owner } => {
@@ -650,7 +654,9 @@ impl Domain {
             Call::Unlock { lock, cookie } => self.unlock_answered(lock, cookie, result),
             Call::Cancel { lock, cookie } => self.cancel_answered(lock, cookie, result),
             Call::Ast { name, lowers } => self.ast_answered(name, lowers),
-            Call::MigrateLockres { name, last } => self.migrate_lockres_done(name, last, result),
+            Call::MigrateLockres { node, name, last } => {
+                self.migrate_lockres_done(node, name, last, result);
+            }
             Call::MigrateRequest { node, name } => self.migrate_request_done(node, name, result),
             Call::Requery { name, node } => self.requery_done(name, node, result),
             Call::BeginReco { node, dead } => self.begin_reco_done(node, dead, result),

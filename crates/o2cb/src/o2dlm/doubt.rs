@@ -12,28 +12,28 @@ use crate::{NodeId, NodeMap};
 /// The pause before a node that cannot be reached is asked again, in milliseconds.
 const AGAIN_MS: u64 = 100;
 
-/// The owner was `old`, and `new`, which is dead, was about to be.
+/// A node that is dead was about to be the owner.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Doubt {
-    old: NodeId,
     new: NodeId,
     /// Members that have not said whom they take for the owner.
     outstanding: NodeMap,
-    /// Somebody was not told of `new`.
-    names_old: bool,
+    /// The owner before, dead too, to somebody who was not told of the new one.
+    old: Option<NodeId>,
 }
 
 impl Domain {
-    /// Asks everybody who owns a resource; it is RECOVERING until that is known.
-    pub(super) fn doubt(&mut self, key: ResourceKey, old: NodeId, new: NodeId) {
+    /// Asks everybody who owns a resource; it is RECOVERING until that is known. A reference to it that
+    /// was about to be dropped stays: it was dropped at one of the two.
+    pub(super) fn doubt(&mut self, key: ResourceKey, new: NodeId) {
         let outstanding = self.others();
         let resource = &mut self.tables.resources[key];
         let name = resource.name;
         resource.owner = None;
-        resource.state.remove(State::MIGRATING);
+        resource.state.remove(State::MIGRATING | State::DROPPING_REF);
         resource.state.insert(State::RECOVERING);
         resource.unused_since = None;
-        self.doubts.insert(name, Doubt { old, new, outstanding, names_old: false });
+        self.doubts.insert(name, Doubt { new, outstanding, old: None });
         for node in outstanding.iter() {
             self.requery(name, node);
         }
@@ -52,6 +52,7 @@ impl Domain {
         node: NodeId,
         result: Result<i32, CallError>,
     ) {
+        let members = self.members;
         let Some(doubt) = self.doubts.get_mut(&name) else { return };
         match result {
             Ok(owner) if owner == i32::from(node.get()) => {
@@ -59,7 +60,11 @@ impl Domain {
                 self.owned_after_all(name, node);
                 return;
             }
-            Ok(owner) => doubt.names_old |= owner == i32::from(doubt.old.get()),
+            Ok(owner) => {
+                let owner = u8::try_from(owner).ok().and_then(NodeId::new);
+                let old = owner.filter(|&owner| owner != doubt.new && !members.contains(owner));
+                doubt.old = doubt.old.or(old);
+            }
             Err(CallError::NoHandler) => {}
             // It is about to be missed.
             Err(CallError::HostDown | CallError::Overflow) => {
@@ -101,9 +106,8 @@ impl Domain {
         else {
             return;
         };
-        let Doubt { old, new, names_old, .. } = *doubt;
+        let owner = doubt.old.unwrap_or(doubt.new);
         self.doubts.remove(&name);
-        let owner = if names_old && !self.members.contains(old) { old } else { new };
         self.recover_again(owner);
         if let Some(key) = self.tables.find(&name) {
             self.orphan(key, owner);

@@ -199,6 +199,7 @@ impl Domain {
         result: Result<i32, CallError>,
     ) {
         if !name.is_recovery() {
+            self.migrated_answered(name, node, result);
             self.doubt_answered(name, node, result);
             self.recovery_requery_done(name, node, result);
             return;
@@ -349,18 +350,25 @@ impl Domain {
             Some(owner) => {
                 let mut payload = Vec::new();
                 MasterRequest { node: self.me, flags: 0, name }.encode(&mut payload);
-                let call = Call::CleanupRequest { name };
+                let call = Call::CleanupRequest { node: owner, name };
                 self.send(owner, MessageType::MasterRequest, payload, call);
             }
         }
     }
 
-    pub(super) fn cleanup_request_done(&mut self, name: LockName, result: Result<i32, CallError>) {
+    pub(super) fn cleanup_request_done(
+        &mut self,
+        node: NodeId,
+        name: LockName,
+        result: Result<i32, CallError>,
+    ) {
         match result {
             Ok(ERROR) => self.after(50, Timer::CleanupAgain { name }),
             Ok(NO | MAYBE) => {
-                // It moved; the new master asserted to everybody.
                 self.after(100, Timer::CleanupAgain { name });
+                if let Some(key) = self.tables.find(&name) {
+                    self.owner_knows_nothing(key, node);
+                }
             }
             Ok(_) => {
                 if let Some(key) = self.tables.find(&name) {
@@ -371,6 +379,21 @@ impl Domain {
                 }
             }
             Err(_) => self.after(500, Timer::CleanupAgain { name }),
+        }
+    }
+
+    /// A node says that it is not the master. Either it has moved the name, and the new master asserts
+    /// to everybody; or, if it still is to our knowledge, it has forgotten the name: it was not told that
+    /// we have it, as whoever was to take it over died.
+    pub(super) fn owner_knows_nothing(&mut self, key: ResourceKey, node: NodeId) {
+        let resource = &mut self.tables.resources[key];
+        let forgotten = resource.owner == Some(node)
+            && resource.is_quiet()
+            && resource.state.contains(State::CLEANUP_OWED)
+            && resource.locks().next().is_none();
+        if forgotten {
+            resource.state.remove(State::CLEANUP_OWED);
+            self.search(key);
         }
     }
 
@@ -494,6 +517,12 @@ impl Domain {
         }
         let name = request.name;
         let Some(key) = self.tables.find(&name) else { return UNKNOWN };
+        if let Some(MleKind::Migration { old, new }) = self.mles.get(&name).map(|mle| mle.kind)
+            && !self.members.contains(old)
+        {
+            // We know that it has moved on. What the dead one still had is said by who was not told.
+            return i32::from(new.get());
+        }
         let resource = &self.tables.resources[key];
         match resource.owner {
             // Its locks are being collected here: it is not ours before that is over.

@@ -11,6 +11,9 @@ use super::message::{
 use super::resource::{Lock, LockKey, Lvb, ResourceKey, State};
 use crate::{NodeId, NodeMap};
 
+/// The pause before a node is asked again, in milliseconds.
+const AGAIN_MS: u64 = 100;
+
 /// Reply to a migrate request: the sender is to count a reference of ours.
 const MASTERY_REF: i32 = 1;
 
@@ -22,7 +25,7 @@ pub(super) enum Migration {
     /// It leaves: the locks still to be sent, in messages.
     Sending { target: NodeId, rest: Vec<MigLockres> },
     /// It has left: the new master has not said so yet.
-    Sent,
+    Sent { target: NodeId },
     /// It comes: locks received so far.
     Receiving { old: NodeId, received: u32 },
     /// It has come: members that have not been told yet that it is moving.
@@ -171,25 +174,59 @@ impl Domain {
         let last = rest.is_empty();
         let mut payload = Vec::new();
         message.encode(&mut payload);
-        let call = Call::MigrateLockres { name, last };
+        let call = Call::MigrateLockres { node: target, name, last };
         self.send(target, MessageType::MigLockres, payload, call);
     }
 
     pub(super) fn migrate_lockres_done(
         &mut self,
+        node: NodeId,
         name: LockName,
         last: bool,
         result: Result<i32, CallError>,
     ) {
-        if !matches!(self.migrations.get(&name), Some(Migration::Sending { .. })) {
+        // (The answer of an earlier target may come late.)
+        let sending = self.migrations.get(&name);
+        if !matches!(sending, Some(Migration::Sending { target, .. }) if *target == node) {
             return;
         }
         match result {
-            Ok(status) if status >= 0 && last => {
-                self.migrations.insert(name, Migration::Sent);
+            Ok(status) if status >= 0 && !last => self.send_next_lockres(name),
+            Ok(status) if status >= 0 => {
+                self.migrations.insert(name, Migration::Sent { target: node });
             }
-            Ok(status) if status >= 0 => self.send_next_lockres(name),
+            // It may have all of it, and be telling the others.
+            Err(CallError::HostDown) if last => {
+                self.migrations.insert(name, Migration::Sent { target: node });
+                self.after(AGAIN_MS, Timer::MigratedAgain { node, name });
+            }
             Ok(_) | Err(_) => self.migration_failed(name),
+        }
+    }
+
+    /// Asks a target whose answer was lost whether the name is its own now.
+    pub(super) fn ask_whether_migrated(&mut self, node: NodeId, name: LockName) {
+        if matches!(self.migrations.get(&name), Some(Migration::Sent { target }) if *target == node)
+        {
+            self.requery(name, node);
+        }
+    }
+
+    pub(super) fn migrated_answered(
+        &mut self,
+        name: LockName,
+        node: NodeId,
+        result: Result<i32, CallError>,
+    ) {
+        match self.migrations.get(&name) {
+            Some(Migration::Sent { target }) if *target == node => {}
+            _ => return,
+        }
+        match result {
+            // It says so to everybody, and to us last.
+            Ok(owner) if owner == i32::from(node.get()) => {}
+            Ok(_) | Err(CallError::NoHandler | CallError::Overflow) => self.migration_failed(name),
+            Err(CallError::HostDown) => self.after(AGAIN_MS, Timer::MigratedAgain { node, name }),
         }
     }
 
@@ -203,15 +240,26 @@ impl Domain {
         }
     }
 
+    /// Whether something that this node knows was about to move away from a node. If it is dead, the
+    /// new master, or its death, tells whether there is something to recover.
+    pub(super) fn moves_from(&self, node: NodeId) -> bool {
+        self.mles.iter().any(|(name, mle)| {
+            matches!(mle.kind, MleKind::Migration { old, .. } if old == node)
+                && self.tables.find(name).is_some()
+        })
+    }
+
     /// A migration is over, and this node was not the target.
-    pub(super) fn migrated_to(&mut self, key: ResourceKey, owner: NodeId) {
+    pub(super) fn migrated_to(&mut self, key: ResourceKey, old: NodeId, owner: NodeId) {
         let resource = &mut self.tables.resources[key];
         let name = resource.name;
         if resource.owner.is_none() {
             // A search that the migration held up has found.
             resource.state.remove(State::IN_PROGRESS);
         }
-        resource.moved_from = resource.owner.replace(owner);
+        resource.owner = Some(owner);
+        resource.moved_from = NodeMap::EMPTY;
+        resource.moved_from.insert(old);
         resource.state.remove(State::MIGRATING);
         if self.migrations.remove(&name).is_some() {
             self.counters.migrated += 1;
@@ -417,7 +465,7 @@ impl Domain {
         result: Result<i32, CallError>,
     ) {
         if result == Ok(-ENOMEM) {
-            self.after(100, Timer::MigrateAgain { node, name });
+            self.after(AGAIN_MS, Timer::MigrateAgain { node, name });
             return;
         }
         let Some(Migration::Announcing { old, outstanding }) = self.migrations.get_mut(&name)

@@ -139,6 +139,7 @@ impl Domain {
             }
             self.elect();
         }
+        self.collected_if_done();
     }
 
     /// This node does not drive: local users go on.
@@ -312,7 +313,8 @@ impl Domain {
         let done = matches!(
             self.recovery.phase, Phase::Collecting { outstanding } if outstanding.is_empty()
         ) && self.recovery.unclaimed.is_empty()
-            && self.doubts.is_empty();
+            && self.doubts.is_empty()
+            && !self.recovery.dead.is_some_and(|dead| self.moves_from(dead));
         if done {
             self.recovery.finalize = true;
             self.send_stage(false);
@@ -383,7 +385,7 @@ impl Domain {
                     || (owner == self.me && resource.owner == Some(owner)));
             if recovered {
                 resource.owner = Some(owner);
-                resource.moved_from = None;
+                resource.moved_from = NodeMap::EMPTY;
                 resource.state.remove(State::RECOVERING);
                 self.recovery.handed.push(resource.name);
                 if owner == self.me {
@@ -395,6 +397,7 @@ impl Domain {
                     self.own_down_conversions_first(key);
                 }
                 let name = self.tables.resources[key].name;
+                self.unlocks_died(key);
                 self.request_cleanup(name);
             }
             if recovered || waited {
@@ -478,7 +481,7 @@ impl Domain {
     /// The recovery master wants our locks (`dlm_request_all_locks_handler`).
     pub(super) fn on_lock_request(&mut self, message: LockRequest) -> i32 {
         let LockRequest { node, dead } = message;
-        let not_yet = !self.doubts.is_empty();
+        let not_yet = !self.doubts.is_empty() || self.moves_from(dead);
         if not_yet || self.recovery.dead != Some(dead) || self.recovery.master != Some(node) {
             return -ENOMEM;
         }
@@ -687,13 +690,13 @@ impl Domain {
         let was_master = recovery.master == Some(node);
         if was_master && recovery.finalize {
             // Its work was done, if everybody knows.
-            let (handed, dead) = (std::mem::take(&mut recovery.handed), recovery.dead);
+            let handed = std::mem::take(&mut recovery.handed);
             self.recovery_over();
             for name in handed {
-                if let (Some(key), Some(dead)) = (self.tables.find(&name), dead)
+                if let Some(key) = self.tables.find(&name)
                     && self.tables.resources[key].owner == Some(node)
                 {
-                    self.doubt(key, dead, node);
+                    self.doubt(key, node);
                 }
             }
         } else if was_master {

@@ -97,7 +97,7 @@ impl Domain {
         }
         resource.state.remove(State::DROPPING_REF);
         resource.unused_since = None;
-        if resource.waiting.is_empty() {
+        if resource.users == 0 {
             self.tables.remove_resource(key);
         } else {
             // Somebody wants it meanwhile: as if it were new.

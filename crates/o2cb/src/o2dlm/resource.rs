@@ -111,8 +111,8 @@ pub(super) struct Resource {
     pub(super) awaits: NodeMap,
     /// When the search for its owner left entries on other nodes that its owner was to remove.
     pub(super) cleanup_asked: Option<Now>,
-    /// Who owned it before it moved to where it is.
-    pub(super) moved_from: Option<NodeId>,
+    /// Who may have owned it before it moved to where it is, and may not know that it did.
+    pub(super) moved_from: NodeMap,
     /// Since when nothing uses it.
     pub(super) unused_since: Option<Now>,
 }
@@ -137,7 +137,7 @@ impl Resource {
             users: 0,
             awaits: NodeMap::EMPTY,
             cleanup_asked: None,
-            moved_from: None,
+            moved_from: NodeMap::EMPTY,
             unused_since: None,
         }
     }

@@ -100,9 +100,17 @@ impl Domain {
         }
         let get = std::mem::take(&mut lock.get);
         lock.ast_queued = true;
-        let (resource, cookie) = (lock.resource, lock.cookie);
-        let notice = Notice::Ast { lock: key, cookie, get, lowers };
-        self.tables.resources[resource].notices.push_back(notice);
+        let (resource, cookie, in_the_way) = (lock.resource, lock.cookie, lock.bast_queued);
+        let notices = &mut self.tables.resources[resource].notices;
+        // It hears what it has before it hears whom that keeps waiting.
+        let bast = notices
+            .iter()
+            .position(|notice| {
+                in_the_way && matches!(notice, Notice::Bast { lock, .. } if *lock == key)
+            })
+            .and_then(|at| notices.remove(at));
+        notices.push_back(Notice::Ast { lock: key, cookie, get, lowers });
+        notices.extend(bast);
     }
 
     /// Tells what there is to tell, in order, up to a grant that lowers another node's mode.

@@ -3,7 +3,7 @@
 use super::create::status_of;
 use super::domain::{Call, CallError, Domain, Event, Timer};
 use super::message::{Cookie, LkmFlags, LockMode, MessageType, Queue, Status, UnlockLock};
-use super::resource::{LockKey, Lvb, Operation, Pending, State, Waiter};
+use super::resource::{LockKey, Lvb, Operation, Pending, ResourceKey, State, Waiter};
 use crate::{NodeId, Now};
 
 /// The pause before an unlock or a cancel is tried again (`dlmunlock.c: dlmunlock`), in milliseconds.
@@ -105,14 +105,19 @@ impl Domain {
         let resource = lock.resource;
         let lock = self.tables.lock_mut(key);
         lock.pending.remove(Pending::ANSWER);
-        if result.is_ok() {
+        let owner_died = lock.queue.is_none();
+        let in_doubt = owner_died && lock.pending.contains(Pending::UNLOCK);
+        if result.is_ok() && !owner_died {
             // Otherwise the owner may have unlocked it, and granted others what it kept waiting. If the
             // owner is dead, the lock must not come to life again.
             lock.pending.remove(Pending::UNLOCK);
         }
-        self.tables.resources[resource].state.remove(State::IN_PROGRESS);
-        if self.tables.lock(key).queue.is_none() {
-            // The owner was found dead meanwhile: the lock died with it.
+        let found = &mut self.tables.resources[resource];
+        found.state.remove(State::IN_PROGRESS);
+        if in_doubt && !found.name.is_recovery() && result != Ok(Status::Normal.to_wire()) {
+            self.advance(key, cookie);
+        } else if owner_died {
+            // The lock died with its owner.
             self.unlocked(key);
         } else {
             match status_of(result, &mut self.counters.bad_replies) {
@@ -132,6 +137,23 @@ impl Domain {
             }
         }
         self.wake(resource);
+    }
+
+    /// The owner of a resource died, and so did locks that were being unlocked there.
+    pub(super) fn unlocks_died(&mut self, key: ResourceKey) {
+        let waiting: Vec<Waiter> = self.tables.resources[key].waiting.iter().copied().collect();
+        for waiter in waiting {
+            let Waiter::Operation(lock, cookie) = waiter else { continue };
+            let Some(found) = self.tables.same_lock(lock, cookie) else { continue };
+            if found.queue.is_some() || !found.pending.contains(Pending::UNLOCK) {
+                continue;
+            }
+            if found.pending.contains(Pending::ANSWER) {
+                self.tables.lock_mut(lock).pending.remove(Pending::UNLOCK);
+            } else {
+                self.unlocked(lock);
+            }
+        }
     }
 
     pub(super) fn unlocked(&mut self, key: LockKey) {
@@ -195,11 +217,14 @@ impl Domain {
         let resource = lock.resource;
         let lock = self.tables.lock_mut(key);
         let lost = lock.pending.contains(Pending::CANCEL_LOST);
+        let is_new = matches!(lock.operation, Some(Operation::Create { .. }));
         lock.pending.remove(Pending::CANCEL | Pending::CANCEL_LOST | Pending::ANSWER);
         self.tables.resources[resource].state.remove(State::IN_PROGRESS);
         if !lost {
             match status_of(result, &mut self.counters.bad_replies) {
                 Status::Normal => self.cancelled(key),
+                // The owner does not know it, as one before it has taken it back.
+                Status::IvLockId if is_new => self.cancelled(key),
                 // The grant has come or will come.
                 Status::CancelGrant => self.cancel_lost(key),
                 Status::Recovering | Status::Migrating | Status::Forward | Status::NoLockMgr => {
@@ -262,7 +287,9 @@ impl Domain {
         }
         let all = [Queue::Granted, Queue::Converting, Queue::Blocked];
         let Some(key) = self.tables.find_lock(resource, &all, cookie, node) else {
-            return Status::IvLockId;
+            // A master before us has done it, and died before it said so. (A kernel says IVLOCKID, which
+            // a file system takes for an error.)
+            return Status::Normal;
         };
         let status = if cancel {
             self.cancel_for(key)
@@ -292,8 +319,7 @@ impl Domain {
                 self.conversion_back(key);
                 Status::Normal
             }
-            Some(Queue::Granted) => Status::CancelGrant,
-            None => Status::IvLockId,
+            Some(Queue::Granted) | None => Status::CancelGrant,
         }
     }
 }

@@ -87,6 +87,29 @@ fn a_local_holder_is_told_by_an_event_and_grants_follow_its_conversion() {
     rig.grants(2, cookie, None);
 }
 
+// Behaviour 204: it knows what it has, then whom that keeps waiting, though this was known before.
+#[test]
+fn a_local_holder_hears_of_its_grant_before_the_notice_that_it_is_in_the_way() {
+    let mut rig = Rig::joined(1, &[2]);
+    let key = rig.mastered(NAME, LockMode::PR);
+    rig.referred(2, NAME);
+    let theirs = rig.created(2, NAME, LockMode::PR);
+    let (_, waits) = rig.create(2, NAME, LockMode::EX, NONE);
+    assert_eq!(rig.event(), Event::Blocked { lock: key, level: LockMode::EX });
+    rig.notifies(2, theirs, LockMode::EX);
+    // Nobody is told anything before this is answered.
+    assert_eq!(rig.converts(2, theirs, LockMode::NL, NONE, None), Status::Normal);
+    let (call, _) = rig.sent::<ProxyAst>(2);
+    rig.convert(key, LockMode::EX, NONE);
+    rig.is_silent();
+    rig.reply(call, 0);
+    assert_eq!(rig.granted(key), (LockMode::EX, None));
+    assert_eq!(rig.event(), Event::Blocked { lock: key, level: LockMode::EX });
+    rig.unlock(key);
+    rig.unlocked(key, Status::Normal, true);
+    rig.grants(2, waits, None);
+}
+
 // Behaviour 232, and other AST messages that are none.
 #[test]
 fn a_proxy_ast_of_type_2_or_for_an_unknown_name_is_answered_ivlockid() {

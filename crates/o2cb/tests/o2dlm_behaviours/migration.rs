@@ -1,5 +1,6 @@
 //! Names on their way to another master: behaviours 249 to 258.
 
+use stackglue_o2cb::o2dlm::CallError;
 use stackglue_o2cb::o2dlm::message::*;
 
 use crate::rig::*;
@@ -302,6 +303,94 @@ fn when_the_target_dies_the_next_one_gets_the_name() {
     rig.pass(500);
     let (_, sent) = rig.sent::<MigLockres>(3);
     assert_eq!(sent.locks.iter().map(|lock| lock.cookie).collect::<Vec<_>>(), [waits]);
+}
+
+// Behaviour 257: a target that cannot be reached may have it all, and be telling the others.
+#[test]
+fn a_target_whose_answer_was_lost_is_asked_whether_the_name_is_its_own() {
+    for has_it in [true, false] {
+        let mut rig = Rig::joined(1, &[2, 3]);
+        rig.mastered_for(2, NAME);
+        leave(&mut rig);
+        let (call, _) = rig.sent::<MigLockres>(2);
+        rig.complete(call, Err(CallError::HostDown));
+        let asks = MasterRequest { node: n(3), flags: 0, name: NAME };
+        assert_eq!(rig.request(3, &asks), ERROR);
+        rig.pass(100);
+        let (call, _) = rig.sent::<MasterRequery>(2);
+        rig.complete(call, Err(CallError::HostDown));
+        rig.pass(100);
+        rig.respond::<MasterRequery>(2, if has_it { 2 } else { 255 });
+        if has_it {
+            rig.is_silent();
+            assert_eq!(rig.request(2, &finished(2)), MASTERY_REF);
+            assert_eq!(rig.messages(), [(2, MessageType::DerefLockres)]);
+        } else {
+            rig.pass(500);
+            assert_eq!(rig.messages(), [(2, MessageType::MigLockres)]);
+        }
+    }
+}
+
+// Behaviour 257: what an earlier target answers says nothing of the next.
+#[test]
+fn a_late_loss_of_a_message_to_a_dead_target_does_not_end_the_next_migration() {
+    let mut rig = Rig::joined(1, &[2, 3]);
+    rig.mastered_for(2, NAME);
+    rig.referred(3, NAME);
+    leave(&mut rig);
+    let (late, _) = rig.sent::<MigLockres>(2);
+    assert_eq!(rig.request(3, &BeginReco { node: n(3), dead: n(2) }), 0);
+    assert_eq!(rig.event(), stackglue_o2cb::o2dlm::Event::NodeDown(n(2)));
+    for stage2 in [false, true] {
+        assert_eq!(rig.request(3, &FinalizeReco { node: n(3), dead: n(2), stage2 }), 0);
+    }
+    rig.pass(500);
+    let (call, _) = rig.sent::<MigLockres>(3);
+    rig.complete(late, Err(CallError::HostDown));
+    rig.reply(call, 0);
+    assert_eq!(rig.create(3, NAME, LockMode::PR, NONE).0, Status::Migrating);
+    assert_eq!(rig.request(3, &finished(3)), MASTERY_REF);
+}
+
+// Behaviours 250 and 257: only the target was told that we have it, and died.
+#[test]
+fn a_master_that_has_forgotten_a_name_is_not_asked_for_it_for_ever() {
+    let mut rig = Rig::joined(1, &[2, 3]);
+    let key = rig.lock(NAME, LockMode::PR, NONE);
+    rig.respond::<MasterRequest>(2, NO);
+    assert_eq!(rig.request(3, &moves(2, 3)), 1);
+    rig.dies(3);
+    // What node 2 says of it: it does not know the name.
+    rig.respond::<MasterRequest>(2, NO);
+    rig.respond::<CreateLock>(2, Status::IvLockId.to_wire());
+    rig.all_respond::<MasterRequery>(255);
+    rig.all_respond::<MasterRequest>(NO);
+    rig.all_respond::<AssertMaster>(0);
+    rig.all_respond::<BeginReco>(0);
+    rig.all_respond::<LockRequest>(0);
+    assert_eq!(rig.request(2, &RecoDataDone { node: n(2), dead: n(3) }), 0);
+    rig.all_respond::<FinalizeReco>(0);
+    rig.all_respond::<FinalizeReco>(0);
+    rig.respond::<MasterRequest>(2, NO);
+    rig.respond::<AssertMaster>(2, 0);
+    rig.pass(100);
+    assert_eq!(rig.granted(key), (LockMode::PR, None));
+}
+
+// Behaviours 257 and 270: until its new master says so, or dies, what is to be recovered is not known.
+#[test]
+fn a_member_that_knows_that_a_name_was_moving_away_from_the_dead_sends_its_locks_later() {
+    let mut rig = Rig::joined(1, &[2, 3, 4]);
+    rig.lock_at(2, NAME, LockMode::PR);
+    assert_eq!(rig.request(3, &moves(2, 3)), 0);
+    assert_eq!(rig.request(4, &BeginReco { node: n(4), dead: n(2) }), 0);
+    let asks = MasterRequery { node: n(4), name: NAME };
+    assert_eq!(rig.request(4, &asks), 3);
+    assert_eq!(rig.request(4, &LockRequest { node: n(4), dead: n(2) }), -12);
+    assert_eq!(rig.request(3, &finished(3)), MASTERY_REF);
+    assert_eq!(rig.request(4, &LockRequest { node: n(4), dead: n(2) }), 0);
+    assert_eq!(rig.messages(), [(4, MessageType::RecoDataDone)]);
 }
 
 // Behaviour 257: the target refuses, because it is leaving or does not want it now.

@@ -115,8 +115,24 @@ fn a_cancel_after_the_grant_is_answered_cancelgrant_and_the_grant_stands() {
     let cookie = rig.created(2, NAME, LockMode::EX);
     assert_eq!(rig.unlocks(2, cookie, CANCEL, None), Status::CancelGrant);
     assert_eq!(own(&rig, cookie), Some((Some(Queue::Granted), LockMode::EX, None)));
-    let unknown = rig.cookie(2);
-    assert_eq!(rig.unlocks(2, unknown, CANCEL, None), Status::IvLockId);
+}
+
+// A master before us may have done it, and died before it said so. A kernel that hears IVLOCKID crashes.
+#[test]
+fn an_unlock_or_a_cancel_of_a_lock_that_is_not_there_is_done() {
+    for flags in [NONE, CANCEL] {
+        let mut rig = master();
+        let unknown = rig.cookie(2);
+        assert_eq!(rig.unlocks(2, unknown, flags, None), Status::Normal);
+        rig.is_silent();
+    }
+    // And a master that does not say so is understood.
+    let mut rig = Rig::joined(1, &[2]);
+    let key = rig.found_at(2, NAME, LockMode::EX, NONE);
+    rig.respond::<CreateLock>(2, 0);
+    rig.cancel(key);
+    rig.respond::<UnlockLock>(2, Status::IvLockId.to_wire());
+    rig.unlocked(key, Status::Normal, true);
 }
 
 // Behaviour 227, as the client: the grant and the answer come in either order.
@@ -218,18 +234,52 @@ fn an_unlock_is_tried_again_after_50_ms() {
 
 // Behaviour 231.
 #[test]
-fn an_unlock_whose_master_died_is_done() {
+fn an_unlock_whose_master_died_is_done_when_recovery_is_over() {
+    for loss_comes_first in [true, false] {
+        let mut rig = dies_with_our_unlock();
+        let (call, _) = rig.sent::<UnlockLock>(2);
+        if loss_comes_first {
+            rig.complete(call, Err(CallError::HostDown));
+        }
+        rig.pass(5000);
+        rig.is_silent();
+        assert_eq!(rig.request(3, &LockRequest { node: n(3), dead: n(2) }), 0);
+        // It is not brought to life again.
+        assert!(rig.respond::<MigLockres>(3, 0).locks[0].is_dummy());
+        rig.respond::<RecoDataDone>(3, 0);
+        let stage1 = FinalizeReco { node: n(3), dead: n(2), stage2: false };
+        assert_eq!(rig.request(3, &stage1), 0);
+        if !loss_comes_first {
+            rig.complete(call, Err(CallError::HostDown));
+        }
+        assert!(matches!(rig.event(), Event::Unlocked { status: Status::Normal, gone: true, .. }));
+    }
+}
+
+// Behaviour 231: the name was on its way, and the lock with it.
+#[test]
+fn an_unlock_whose_master_died_is_repeated_where_the_name_had_moved_to() {
+    let mut rig = dies_with_our_unlock();
+    let (call, lost) = rig.sent::<UnlockLock>(2);
+    rig.complete(call, Err(CallError::HostDown));
+    let moves = MigrateRequest { old_master: n(2), new_master: n(3), name: NAME };
+    assert_eq!(rig.request(3, &moves), 0);
+    let flags = AssertFlags::FINISH_MIGRATION;
+    let asserts = AssertMaster { node: n(3), flags, name: NAME };
+    assert_eq!(rig.request(3, &asserts), MASTERY_REF);
+    assert_eq!(rig.respond::<UnlockLock>(3, 0), lost);
+    assert!(matches!(rig.event(), Event::Unlocked { status: Status::Normal, gone: true, .. }));
+}
+
+/// Node 1 drops a lock at node 2, which dies; node 3 says so before node 1's message is lost.
+fn dies_with_our_unlock() -> Rig {
     let mut rig = Rig::joined(1, &[2, 3]);
     let key = rig.lock_at(2, NAME, LockMode::EX);
     rig.unlock(key);
     assert_eq!(rig.messages(), [(2, MessageType::UnlockLock)]);
-    // The death is known before the loss of the message.
-    let (call, _) = rig.sent::<UnlockLock>(2);
-    let now = rig.now;
-    rig.domain.node_down(now, n(2));
-    rig.complete(call, Err(CallError::HostDown));
+    assert_eq!(rig.request(3, &BeginReco { node: n(3), dead: n(2) }), 0);
     assert_eq!(rig.event(), Event::NodeDown(n(2)));
-    rig.unlocked(key, Status::Normal, true);
+    rig
 }
 
 // Behaviour 231: the loss of the message is known before the death. The lock is granted still, and

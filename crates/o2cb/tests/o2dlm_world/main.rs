@@ -63,7 +63,7 @@ fn deaths_during_recovery_are_recovered_too() {
 
 #[test]
 fn nodes_leave_and_hand_over_what_they_master() {
-    run(100, |_| Plan { nodes: 4, names: 4, operations: 500, leaves: 2, ..Plan::default() });
+    run(100, |_| Plan::departures());
 }
 
 #[test]
@@ -82,6 +82,7 @@ fn what_went_wrong_once_does_not_again() {
     type Made = fn(u64) -> Plan;
     let deaths: Made = |_| Plan::deaths();
     let comings: Made = |_| Plan::comings_and_goings();
+    let leaves: Made = |_| Plan::departures();
     let grants: Made = |_| Plan::grants_on_their_way();
     for (plan, seed, _why) in [
         (
@@ -111,6 +112,24 @@ fn what_went_wrong_once_does_not_again() {
         (Plan::any, 9185, "a join was taken back at a member that had died and come back"),
         (Plan::any, 9706, "a dead master's last grant came when its locks had a new one"),
         (Plan::any, 6428, "a clean-up was owed for ever after $RECOVERY had lost its owner"),
+        (comings, 12762, "a reference was being dropped at a node that died before it owned it"),
+        (
+            Plan::any,
+            12029,
+            "a recovery ended while a member waited for a name to move away from the dead",
+        ),
+        (leaves, 29153, "a local holder heard that it was in the way before it heard of its grant"),
+        (comings, 20427, "a cancel was repeated at a master that had never known the lock"),
+        (comings, 20512, "the lost answer of a dead target ended the next migration"),
+        (comings, 22479, "a master had forgotten a name that a member took for its own"),
+        (
+            comings,
+            28910,
+            "a target whose answer was lost had told others that the name was its own",
+        ),
+        (Plan::any, 26293, "an unlock died with a master that had handed the lock over"),
+        (Plan::any, 42605, "who looked for a name while it moved did not know from where"),
+        (Plan::any, 20970, "a name was dropped that an operation was about to use after recovery"),
     ] {
         World::new(seed, plan(seed)).run();
     }

@@ -63,6 +63,11 @@ impl Plan {
         Plan { deaths: 2, deaths_within: 150, detection: (20, 450), slow: (40, 100), ..plan }
     }
 
+    /// Some leave, and hand over what they master.
+    pub(crate) fn departures() -> Plan {
+        Plan { nodes: 4, names: 4, operations: 500, leaves: 2, ..Plan::default() }
+    }
+
     /// Some leave, some die, most come back.
     pub(crate) fn comings_and_goings() -> Plan {
         let plan = Plan { nodes: 5, names: 4, operations: 800, ..Plan::default() };
