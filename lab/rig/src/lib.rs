@@ -19,6 +19,7 @@
 
 mod error;
 mod guest;
+mod history;
 mod job;
 mod network;
 mod options;
@@ -32,6 +33,7 @@ mod wait;
 
 pub use error::Error;
 pub use guest::Guest;
+pub use history::{Death, History, Life, Violation};
 pub use job::{Job, Output};
 pub use network::Capture;
 pub use options::{LabOptions, Stack};
