@@ -144,11 +144,12 @@ impl Life {
         Some(())
     }
 
-    /// How many locks it was granted.
-    pub fn grants(&self) -> usize {
-        let is_granted =
-            |operation: &&Operation| matches!(operation.outcome, Some(Outcome::Granted(_)));
-        self.operations.values().filter(is_granted).count()
+    /// How many locks it was granted from then on.
+    pub fn grants_since(&self, time: Duration) -> usize {
+        let outcomes = self.operations.values().map(|operation| &operation.outcome);
+        let granted = outcomes
+            .filter(|outcome| matches!(outcome, Some(Outcome::Granted(grant)) if grant.at >= time));
+        granted.count()
     }
 }
 

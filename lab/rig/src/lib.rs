@@ -17,6 +17,7 @@
 //! Everything here blocks. A lab belongs to the process that brought it up: it goes down when its
 //! [`Lab`] is dropped, and also when that process dies in any other way.
 
+mod clock;
 mod error;
 mod guest;
 mod history;
@@ -31,6 +32,7 @@ mod shared;
 mod volume;
 mod wait;
 
+pub use clock::Moment;
 pub use error::Error;
 pub use guest::Guest;
 pub use history::{Death, History, Life, Violation};
