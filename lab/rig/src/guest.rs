@@ -97,6 +97,12 @@ impl<'lab> Guest<'lab> {
         Ok(complaints(&self.console()?, allowed))
     }
 
+    /// The directory that it has as `/lab`, emptied when it boots. What it writes there is to be seen
+    /// here once it has closed the file.
+    pub fn mailbox(&self) -> PathBuf {
+        self.file("box")
+    }
+
     /// The end of the console, for messages.
     pub(crate) fn last_words(&self) -> String {
         let console = self.console().unwrap_or_default();

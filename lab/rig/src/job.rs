@@ -158,7 +158,7 @@ impl<'lab> Job<'lab> {
     }
 
     fn file(&self, extension: &str) -> std::path::PathBuf {
-        self.guest.file("box").join(format!("{}.{extension}", self.id))
+        self.guest.mailbox().join(format!("{}.{extension}", self.id))
     }
 
     fn write(&self, extension: &str, text: &str) -> Result<(), Error> {

@@ -17,8 +17,10 @@
 //! Everything here blocks. A lab belongs to the process that brought it up: it goes down when its
 //! [`Lab`] is dropped, and also when that process dies in any other way.
 
+mod clock;
 mod error;
 mod guest;
+mod history;
 mod job;
 mod network;
 mod options;
@@ -30,8 +32,10 @@ mod shared;
 mod volume;
 mod wait;
 
+pub use clock::Moment;
 pub use error::Error;
 pub use guest::Guest;
+pub use history::{Death, History, Life, Violation};
 pub use job::{Job, Output};
 pub use network::Capture;
 pub use options::{LabOptions, Stack};

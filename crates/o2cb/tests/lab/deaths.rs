@@ -1,14 +1,12 @@
 //! Nodes that die, and nodes that leave in good order: kernels and us.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::{Error, Lab, eventually};
 use stackglue::{LockFlags, Mode};
-use stackglue_o2cb::cluster_conf::ClusterConf;
 
-use crate::ours::{Ours, RECOVERY, SOON, options, text};
+use crate::ours::{LOST, Ours, RECOVERY, SOON, options, text};
+use crate::process::{self, Process};
 
 // Behaviours 259, 260, 264-277, 388: a kernel dies that masters, and one that holds.
 #[test]
@@ -81,7 +79,7 @@ fn when_we_are_killed_the_kernels_recover_and_go_on() -> Result<(), Error> {
         for guest in lab.guests() {
             guest.exec("mkdir /dlm/killed")?.success()?;
         }
-        let mut victim = ours_in_a_process(lab, "killed");
+        let mut victim = holder_of_a(lab, "killed");
         let waiters = [
             one.spawn("/lab/bin/dlmfsx hold /dlm/killed/a ex 0")?,
             two.spawn("/lab/bin/dlmfsx hold /dlm/killed/a ex 0")?,
@@ -153,7 +151,7 @@ fn when_we_are_killed_and_back_at_once_the_kernels_recover_first() -> Result<(),
         for guest in lab.guests() {
             guest.exec("mkdir /dlm/back")?.success()?;
         }
-        let mut victim = ours_in_a_process(lab, "back");
+        let mut victim = holder_of_a(lab, "back");
         let waiter = one.spawn("/lab/bin/dlmfsx hold /dlm/back/a ex 0")?;
         waiter.wait_for("ask ex", SOON)?;
         victim.kill();
@@ -173,9 +171,6 @@ fn when_we_are_killed_and_back_at_once_the_kernels_recover_first() -> Result<(),
         Ok(())
     })
 }
-
-/// What a kernel says of a peer that goes without a word.
-const LOST: [&str; 3] = ["o2net", "status = -112", "status = -107"];
 
 // Behaviours 249-254, 393, 394: who leaves hands over what it masters.
 #[test]
@@ -237,50 +232,21 @@ fn whoever_leaves_hands_over_what_it_masters() -> Result<(), Error> {
     })
 }
 
-/// This very test program as a process of its own, which joins the domain and holds `a` in EX.
-fn ours_in_a_process(lab: &Lab, domain: &str) -> Process {
-    let child = lab
-        .netns_command(std::env::current_exe().expect("a program"))
-        .args(["--exact", "deaths::holder", "--ignored", "--nocapture", "--test-threads", "1"])
-        .env("HOLDER_CONF", lab.cluster_conf())
-        .env("HOLDER_IMAGE", lab.image())
-        .env("HOLDER_DOMAIN", domain)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a process");
-    let mut process = Process(child);
-    let output = BufReader::new(process.0.stdout.take().expect("a pipe"));
-    assert!(output.lines().map_while(Result::ok).any(|line| line.contains("holding")));
-    process
-}
-
-/// Ends with the test, whatever that comes to.
-struct Process(Child);
-
-impl Process {
-    fn kill(&mut self) {
-        // It may have ended; then there is nobody to be killed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 #[test]
 #[ignore = "no test: another one runs it as a process, to kill it"]
 fn holder() {
-    let variable = |name| std::env::var(name).expect("set by the test that runs this");
-    let conf = ClusterConf::load(variable("HOLDER_CONF").as_ref()).expect("the lab's cluster.conf");
-    let options = options(false);
-    let image = variable("HOLDER_IMAGE");
-    let ours = Ours::start_with(&conf, image.as_ref(), &options, options.extra_base);
-    let us = ours.join(&variable("HOLDER_DOMAIN"));
+    let ours = process::node();
+    let us = ours.join(&process::variable("DOMAIN"));
     let _held = us.lock("a", Mode::EX);
     println!("holding");
     std::thread::sleep(Duration::from_secs(600));
+}
+
+fn holder_of_a(lab: &Lab, domain: &str) -> Process {
+    let number = lab.options().extra_base;
+    let mut process = Process::start(lab, number, "deaths::holder", |command| {
+        command.env(process::name_of("DOMAIN"), domain);
+    });
+    process.wait_for("holding");
+    process
 }

@@ -6,5 +6,8 @@
 mod deaths;
 mod kernels;
 mod locks;
+mod mix;
 mod ours;
+mod process;
+mod random;
 mod volume;

@@ -20,6 +20,15 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// sleeps and polls up to 5 seconds at a time.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(45);
 
+/// What a kernel says of a peer that goes without a word: sends to it fail, and what needed them is
+/// tried again when it is dead.
+pub(crate) const LOST: [&str; 4] = [
+    "status = -112",
+    "status = -107",
+    "Error -112 when sending message",
+    "Error -107 when sending message",
+];
+
 /// Two kernels, and one number for us: above theirs, or below.
 pub(crate) fn options(ours_is_lower: bool) -> LabOptions {
     let options =
@@ -64,7 +73,11 @@ impl Ours {
             me: NodeId::new(number).expect("a number"),
             timeouts,
             regions: vec![RegionOptions::of_volume(image).expect("the lab's volume")],
-            fence: Box::new(|reason| eprintln!("we are fenced: {reason}")),
+            // No test expects it, and a node that is fenced must not go on.
+            fence: Box::new(|reason| {
+                eprintln!("we are fenced: {reason}");
+                std::process::exit(75);
+            }),
         });
         let node = node.unwrap_or_else(|error| panic!("{error}"));
         let glue = Glue::new();
