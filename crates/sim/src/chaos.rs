@@ -158,8 +158,12 @@ impl World {
                 self.settle(node);
             }
             Fault::ResetIdle { one, other } => {
+                let busy = |node: &usize| {
+                    self.nodes[*node].pauses > 0 || !self.nodes[*node].slow.is_zero()
+                };
                 if let Some((connection, _)) = self.connection_of(one, other)
                     && self.is_idle(connection)
+                    && ![one, other].iter().any(busy)
                 {
                     self.coverage.count("F7 idle connection reset");
                     self.reset(connection);

@@ -438,15 +438,13 @@ impl World {
         ends.iter().all(|end| end.in_flight == 0 && !end.tap.awaits_answers())
     }
 
-    /// Ends a connection at both ends, each at its time; what is on its way is lost.
+    /// Ends a connection at both ends, at once; what is on its way is lost.
     pub(crate) fn reset(&mut self, connection: usize) {
         for end in 0..2 {
-            let found = &self.network.connections[connection].ends[end];
-            let (node, life) = (found.node, found.life);
-            let happens =
-                Happens::Arrived { connection, from: 1 - end, item: Item::Error(ECONNRESET) };
-            let wait = self.micros((0, 300));
-            self.after(wait, Event::Node { node, life, happens });
+            let index = self.network.connections[connection].ends[end].node;
+            let reason = CloseReason::Failed { errno: ECONNRESET };
+            self.lost(index, connection, end, reason);
+            self.settle(index);
         }
     }
 }

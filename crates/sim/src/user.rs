@@ -400,7 +400,13 @@ impl World {
             .map(|domain| {
                 let locks = domain.client.locks.values();
                 locks
-                    .map(|held| (held.name, held.relies_on(), held.mode == Some(LockMode::EX)))
+                    .map(|held| {
+                        (
+                            held.name,
+                            held.relies_on(),
+                            held.asked.is_none() && held.mode == Some(LockMode::EX),
+                        )
+                    })
                     .collect()
             })
             .collect();

@@ -478,7 +478,8 @@ impl Domain {
     /// The recovery master wants our locks (`dlm_request_all_locks_handler`).
     pub(super) fn on_lock_request(&mut self, message: LockRequest) -> i32 {
         let LockRequest { node, dead } = message;
-        let not_yet = !self.doubts.is_empty();
+        // Whoever is granted what the dead node held relies on our users having been told, too.
+        let not_yet = !self.doubts.is_empty() || self.recovery.untold.contains(dead);
         if not_yet || self.recovery.dead != Some(dead) || self.recovery.master != Some(node) {
             return -ENOMEM;
         }

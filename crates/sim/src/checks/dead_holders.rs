@@ -63,7 +63,10 @@ impl World {
         for grave in self.graves.iter().filter(|grave| grave.domain == domain) {
             // Who has begun to tell that it leaves has no locks, and is told nothing more.
             let untold = grave.untold.iter().find(|id| {
-                let up = self.index_of(*id).and_then(|at| self.nodes[at].up.as_ref());
+                let Some(at) = self.index_of(*id).filter(|at| !self.is_past_deadline(*at)) else {
+                    return false;
+                };
+                let up = self.nodes[at].up.as_ref();
                 let member = up.and_then(|up| up.stack.domain(up.domains[domain].id?));
                 member.is_some_and(|member| {
                     matches!(member.state(), DomainState::Joined | DomainState::InShutdown)
