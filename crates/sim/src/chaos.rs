@@ -48,7 +48,9 @@ impl World {
             Fault::StoragePause { lasts } => {
                 let others = self.disturbed.iter().any(|(_, _, until)| *until >= self.now);
                 let starting = self.nodes.iter().any(|node| node.up.is_none());
-                if others || starting || self.now < Duration::from_secs(20) {
+                // With the smallest dead threshold there is no time left in which all could agree to wait.
+                let hasty = self.plan.timeouts.dead_threshold < 4;
+                if others || starting || hasty || self.now < Duration::from_secs(20) {
                     self.disturb(all, lasts);
                 }
             }

@@ -137,8 +137,9 @@ impl World {
                 if ends[end].node != from || ends[1 - end].node != to {
                     continue;
                 }
+                // At once: what was sent later may be about to arrive.
                 for item in std::mem::take(&mut ends[end].held) {
-                    self.push(connection, end, item);
+                    self.arrive(connection, end, item);
                 }
             }
         }

@@ -100,6 +100,11 @@ impl Recovery {
         self.waits_for_users = true;
     }
 
+    /// That of a node that is a member of nothing yet.
+    pub(super) fn anew(&self) -> Recovery {
+        Recovery { waits_for_users: self.waits_for_users, ..Recovery::default() }
+    }
+
     pub(super) fn users_told(&mut self, node: NodeId) {
         self.untold.remove(node);
     }

@@ -57,7 +57,7 @@ impl World {
             Some(Asked::Create { mode: wanted, reads, .. }) if wanted == mode => reads,
             Some(Asked::Convert { to, put, reads, .. }) if to == mode => {
                 if let Some(put) = put {
-                    self.registers.entry((domain, name)).or_default().seen(put);
+                    self.registers.entry((domain, name)).or_default().stored(put);
                 }
                 reads
             }
@@ -120,7 +120,7 @@ impl World {
         match (status, asked) {
             (Status::Normal, Some(Asked::Unlock { put })) if gone => {
                 if let Some(put) = put {
-                    self.registers.entry((domain, name)).or_default().seen(put);
+                    self.registers.entry((domain, name)).or_default().stored(put);
                 }
                 self.forget_lock(index, domain, lock, name);
             }

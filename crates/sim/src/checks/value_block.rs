@@ -16,6 +16,8 @@ pub(crate) struct Register {
     confirmed: u64,
     /// Somebody has held a lock on the resource ever since the last value was seen, and nobody died.
     kept: bool,
+    /// Nobody has died since the last value was written.
+    calm: bool,
 }
 
 impl Register {
@@ -26,12 +28,19 @@ impl Register {
             self.may_be.push(0);
         }
         self.may_be.push(self.written);
+        self.calm = true;
         self.written
     }
 
-    /// A value was read, or its write has completed: older ones are not there any more. (Completions
-    /// may come late; values only grow.)
-    pub(crate) fn seen(&mut self, value: u64) {
+    /// The write of a value has completed: older ones are not there any more. (Completions may come
+    /// late; values only grow.)
+    pub(crate) fn stored(&mut self, value: u64) {
+        self.seen(value);
+        // A master that died with it counts as one that had stored it.
+        self.kept = self.calm;
+    }
+
+    fn seen(&mut self, value: u64) {
         self.confirmed = self.confirmed.max(value);
         self.may_be.retain(|other| *other >= value);
         self.kept = true;
@@ -48,6 +57,7 @@ impl Register {
     /// Something has happened that may have lost it.
     pub(crate) fn shaken(&mut self) {
         self.kept = false;
+        self.calm = false;
     }
 
     fn may_be(&self, value: u64) -> bool {
@@ -105,7 +115,7 @@ impl World {
             granted.any(|held| held.relies_on() > LockMode::NL)
         });
         if !held && let Some(register) = self.registers.get_mut(&(domain, name)) {
-            register.shaken();
+            register.kept = false;
         }
     }
 }
