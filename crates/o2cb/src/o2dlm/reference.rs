@@ -88,10 +88,10 @@ impl Domain {
         }
         resource.state.remove(State::DROPPING_REF);
         resource.unused_since = None;
-        if resource.waiting.is_empty() {
+        if resource.users == 0 && resource.waiting.is_empty() {
             self.tables.remove_resource(key);
         } else {
-            // Somebody wants it meanwhile: as if it were new.
+            // Somebody wants it meanwhile, though it may wait for recovery first: as if it were new.
             resource.lvb = [0; 64];
             self.search(key);
         }
