@@ -13,7 +13,7 @@ use pass::checked;
 use super::slot::Slot;
 use super::steady::Steady;
 use super::view::View;
-use super::write_timeout::WriteTimeout;
+use super::write_timeout::{LOOK_AGAIN, WriteTimeout};
 use super::{
     Block, BlockSize, Counters, Fence, Mode, Negotiation, Output, PassError, RegionId,
     RegionStatus, SlotStatus, StartError, Stop,
@@ -276,6 +276,11 @@ impl Region {
         if self.last_pass.is_err() || !self.own_slot_good {
             return;
         }
+        // With the smallest dead threshold, half of the write timeout is a period: the next pass has
+        // only just begun.
+        if !self.hangs(now) {
+            return self.write_timeout.look_again(now);
+        }
         let live = view.live();
         let Some(master) = live.lowest() else { return };
         if master != view.me {
@@ -290,6 +295,16 @@ impl Region {
         self.arm(now, view);
         for node in live.without(view.me).iter() {
             self.send(node, Negotiation::Approve, view);
+        }
+    }
+
+    /// Whether the disk has not answered for long.
+    fn hangs(&self, now: Now) -> bool {
+        match self.phase {
+            Phase::Reading { started, .. } | Phase::Writing { started, .. } => {
+                now >= started + LOOK_AGAIN
+            }
+            _ => false,
         }
     }
 

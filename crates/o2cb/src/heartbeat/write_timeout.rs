@@ -7,8 +7,9 @@ use crate::{NodeId, NodeMap, Now};
 /// The period of a region's passes (`O2HB_REGION_TIMEOUT_MS`).
 pub(super) const PERIOD: Duration = Duration::from_millis(2000);
 
-/// How often the negotiation's master looks whether the last node has asked.
-const LOOK_AGAIN: Duration = Duration::from_millis(1000);
+/// How often the negotiation's master looks whether the last node has asked, and how long a disk that
+/// hangs has not answered at least.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(1000);
 
 /// The deadline of a region, its half-way timer, and who has asked for more time since it last
 /// restarted (`fs/ocfs2/cluster/heartbeat.c: o2hb_arm_timeout`).

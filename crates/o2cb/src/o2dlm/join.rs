@@ -9,7 +9,6 @@ use super::message::{
     AssertJoined, CancelJoin, JoinReply, MessageType, NodeAddress, QueryJoin, QueryNodeinfo,
     QueryRegion,
 };
-use super::recovery::Recovery;
 use crate::{NodeId, NodeMap, Now};
 
 /// Attempts end when the pauses between them add up to more than this, in milliseconds
@@ -350,7 +349,7 @@ impl Domain {
         self.joining = None;
         self.members = NodeMap::EMPTY;
         // Who died meanwhile is recovered by those who are members.
-        self.recovery = Recovery::default();
+        self.recovery = self.recovery.anew();
         let Some(join) = &mut self.join else { return };
         let yes = std::mem::take(&mut join.yes);
         join.phase = JoinPhase::Pausing;

@@ -100,6 +100,11 @@ impl Recovery {
         self.waits_for_users = true;
     }
 
+    /// That of a node that is a member of nothing yet.
+    pub(super) fn anew(&self) -> Recovery {
+        Recovery { waits_for_users: self.waits_for_users, ..Recovery::default() }
+    }
+
     pub(super) fn users_told(&mut self, node: NodeId) {
         self.untold.remove(node);
     }
@@ -481,7 +486,9 @@ impl Domain {
     /// The recovery master wants our locks (`dlm_request_all_locks_handler`).
     pub(super) fn on_lock_request(&mut self, message: LockRequest) -> i32 {
         let LockRequest { node, dead } = message;
-        let not_yet = !self.doubts.is_empty() || self.moves_from(dead);
+        // Whoever is granted what the dead node held relies on our users having been told, too.
+        let not_yet =
+            !self.doubts.is_empty() || self.moves_from(dead) || self.recovery.untold.contains(dead);
         if not_yet || self.recovery.dead != Some(dead) || self.recovery.master != Some(node) {
             return -ENOMEM;
         }

@@ -100,7 +100,7 @@ impl Domain {
         if resource.users == 0 {
             self.tables.remove_resource(key);
         } else {
-            // Somebody wants it meanwhile: as if it were new.
+            // Somebody wants it meanwhile, though it may wait for recovery first: as if it were new.
             resource.lvb = [0; 64];
             self.search(key);
         }

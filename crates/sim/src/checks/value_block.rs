@@ -1,0 +1,121 @@
+//! I10: a value that is read is the last one written, or one that a death may have left, or zero.
+//!
+//! Source: `fs/ocfs2/dlm/dlmast.c: dlm_update_lvb`, `dlmrecovery.c: dlm_process_recovery_data`. o2dlm has
+//! no mark for a value that is not valid: it reads as zeros, which is allowed only where something may
+//! have lost it: a death, or a moment at which nobody held a lock on the resource.
+
+use o2cb::o2dlm::message::{LockMode, LockName};
+
+use crate::world::{Name, World};
+
+/// What the value block of a resource may contain.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Register {
+    may_be: Vec<u64>,
+    written: u64,
+    confirmed: u64,
+    /// Somebody has held a lock on the resource ever since the last value was seen, and nobody died.
+    kept: bool,
+    /// Nobody has died since the last value was written.
+    calm: bool,
+}
+
+impl Register {
+    /// A holder gives up EX with a new value: nobody else reads before the master has it.
+    fn write(&mut self) -> u64 {
+        self.written += 1;
+        if self.may_be.is_empty() {
+            self.may_be.push(0);
+        }
+        self.may_be.push(self.written);
+        self.calm = true;
+        self.written
+    }
+
+    /// The write of a value has completed: older ones are not there any more. (Completions may come
+    /// late; values only grow.)
+    pub(crate) fn stored(&mut self, value: u64) {
+        self.seen(value);
+        // A master that died with it counts as one that had stored it.
+        self.kept = self.calm;
+    }
+
+    fn seen(&mut self, value: u64) {
+        self.confirmed = self.confirmed.max(value);
+        self.may_be.retain(|other| *other >= value);
+        self.kept = true;
+    }
+
+    /// The value was lost: what was there does not come back.
+    pub(crate) fn lost(&mut self) {
+        let confirmed = self.confirmed;
+        self.may_be.retain(|other| *other > confirmed);
+        self.may_be.push(0);
+        self.kept = false;
+    }
+
+    /// Something has happened that may have lost it.
+    pub(crate) fn shaken(&mut self) {
+        self.kept = false;
+        self.calm = false;
+    }
+
+    fn may_be(&self, value: u64) -> bool {
+        self.may_be.contains(&value) || (self.may_be.is_empty() && value == 0)
+    }
+}
+
+fn value_of(lvb: &[u8; 64]) -> u64 {
+    u64::from_le_bytes([lvb[0], lvb[1], lvb[2], lvb[3], lvb[4], lvb[5], lvb[6], lvb[7]])
+}
+
+/// A value as users write it: the number at both ends, so that half of one is seen.
+pub(crate) fn lvb_of(value: u64) -> [u8; 64] {
+    let mut lvb = [0; 64];
+    lvb[..8].copy_from_slice(&value.to_le_bytes());
+    lvb[56..].copy_from_slice(&value.to_le_bytes());
+    lvb
+}
+
+impl World {
+    /// A new value for a resource.
+    pub(crate) fn new_value(&mut self, name: Name) -> u64 {
+        self.coverage.count("value written");
+        self.registers.entry(name).or_default().write()
+    }
+
+    /// A user was given a value.
+    pub(crate) fn check_value(&mut self, index: usize, name: Name, lvb: &[u8; 64]) {
+        let value = value_of(lvb);
+        let torn = *lvb != lvb_of(value);
+        let register = self.registers.entry(name).or_default();
+        let right = register.may_be(value) || (value == 0 && !register.kept);
+        if right && !torn {
+            if register.may_be(value) {
+                register.seen(value);
+            } else {
+                register.lost();
+            }
+            self.coverage.count(if value == 0 { "value read: zero" } else { "value read" });
+            return;
+        }
+        let (me, register) = (self.nodes[index].id, register.clone());
+        self.fail(
+            "I10 value block",
+            format!("n{me} reads {value} (torn: {torn}) of {}, could be {register:?}", name.1),
+        );
+    }
+
+    /// A lock is gone or granted nothing: if nobody is left on the resource, its value may go too.
+    pub(crate) fn check_value_kept(&mut self, domain: usize, name: LockName) {
+        let mut ups = self.nodes.iter().filter_map(|node| node.up.as_ref());
+        let held = ups.any(|up| {
+            let locks = up.domains[domain].client.locks.values();
+            let mut granted = locks.filter(|held| held.name == name && held.mode.is_some());
+            granted.any(|held| held.relies_on() > LockMode::NL)
+        });
+        if !held && let Some(register) = self.registers.get_mut(&(domain, name)) {
+            register.kept = false;
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! I4, I12, I14, I16: whoever waits is kept waiting by somebody, who was told so; who asked not to wait
+//! does not.
+//!
+//! Source: `fs/ocfs2/dlm/dlmthread.c: dlm_shuffle_lists`, which tells everybody in the way of the first.
+
+use o2cb::o2dlm::message::Queue;
+use o2cb::o2dlm::{LockSnapshot, ResourceSnapshot};
+
+use super::tables::same_lock;
+use crate::user::{Asked, Held};
+use crate::world::World;
+
+impl World {
+    pub(crate) fn check_notices(&mut self, domain: usize) {
+        let mut wrong = None;
+        for (at, engine) in self.engines(domain) {
+            let me = self.nodes[at].id;
+            for resource in engine.resources().filter(|found| found.owner == Some(me)) {
+                wrong = wrong.or_else(|| self.head_without_notice(domain, &resource));
+            }
+        }
+        if let Some(wrong) = wrong {
+            self.fail("I16 waiters", wrong);
+        }
+        self.check_noqueue(domain);
+    }
+
+    fn head_without_notice(&self, domain: usize, resource: &ResourceSnapshot) -> Option<String> {
+        let head = |queue| resource.locks.iter().find(|lock| lock.queue == Some(queue));
+        let converting = head(Queue::Converting);
+        let blocked = head(Queue::Blocked);
+        let mut in_the_way = 0;
+        for (waits, wanted) in [
+            (converting, converting.and_then(|lock| lock.convert)),
+            (blocked, blocked.map(|lock| lock.mode)),
+        ] {
+            let (Some(waits), Some(wanted)) = (waits, wanted) else { continue };
+            for lock in resource.locks.iter().filter(|lock| {
+                lock.queue != Some(Queue::Blocked)
+                    && (lock.cookie, lock.node) != (waits.cookie, waits.node)
+                    && !lock.mode.compatible(wanted)
+            }) {
+                in_the_way += 1;
+                let held = self.held_as(domain, resource, lock);
+                if held.is_none_or(|held| held.blocks < Some(wanted)) {
+                    return Some(format!("{lock:?} on {} has no notice", resource.name));
+                }
+            }
+            if in_the_way == 0 {
+                return Some(format!("{waits:?} on {} waits for nobody", resource.name));
+            }
+        }
+        None
+    }
+
+    fn held_as(
+        &self,
+        domain: usize,
+        resource: &ResourceSnapshot,
+        lock: &LockSnapshot,
+    ) -> Option<&Held> {
+        let theirs = self.engine_of(domain, lock.node)?.resource(&resource.name)?;
+        let own = same_lock(&theirs, lock)?.key;
+        let up = self.nodes[self.index_of(lock.node)?].up.as_ref()?;
+        up.domains[domain].client.locks.get(&own)
+    }
+
+    fn check_noqueue(&mut self, domain: usize) {
+        let mut wrong = None;
+        for (at, up) in self.running() {
+            for (key, held) in &up.domains[domain].client.locks {
+                let noqueue = match held.asked {
+                    Some(Asked::Create { noqueue, .. } | Asked::Convert { noqueue, .. }) => noqueue,
+                    _ => false,
+                };
+                if noqueue {
+                    let me = self.nodes[at].id;
+                    wrong = Some(format!("n{me} waits, and asked not to: {key:?} {held:?}"));
+                }
+            }
+        }
+        if let Some(wrong) = wrong {
+            self.fail("I12 NOQUEUE", wrong);
+        }
+    }
+}

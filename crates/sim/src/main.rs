@@ -1,0 +1,5 @@
+//! `cargo xtask sim`.
+
+fn main() -> std::process::ExitCode {
+    stackglue_sim::main()
+}
