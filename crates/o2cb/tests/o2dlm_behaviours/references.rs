@@ -40,6 +40,27 @@ fn a_name_unused_for_8_s_is_dropped_at_its_master_and_then_forgotten() {
     rig.is_silent();
 }
 
+// Behaviours 187 and 188.
+#[test]
+fn a_name_that_is_used_again_is_kept_for_8_s_after_its_last_use() {
+    let mut rig = unused();
+    for _ in 0..3 {
+        rig.pass(5000);
+        let key = rig.lock(NAME, LockMode::EX, NONE);
+        rig.respond::<CreateLock>(2, 0);
+        assert_eq!(rig.ast(2, key, None), 0);
+        rig.granted(key);
+        rig.pass(9000);
+        rig.unlock(key);
+        rig.respond::<UnlockLock>(2, 0);
+        rig.unlocked(key, Status::Normal, true);
+    }
+    rig.pass(7999);
+    rig.is_silent();
+    rig.pass(1);
+    rig.expect(2, &drops(1));
+}
+
 // Behaviour 188: an owner that does not know us, or is gone.
 #[test]
 fn a_name_is_forgotten_too_when_its_master_answers_with_an_error_or_not_at_all() {
