@@ -15,7 +15,7 @@ use crate::method::Comparison;
 use crate::names::{Name, names, order, part};
 use crate::placement::pin;
 use crate::row::Row;
-use crate::times::{percentiles, time_block};
+use crate::times::{Clock, percentiles, time_block};
 
 /// SOCK: a new exclusive lock and its unlock through the socket of a daemon in this process, against
 /// two exchanges of frames of the same sizes over a pair of blocking Unix streams. All threads
@@ -30,13 +30,15 @@ pub(crate) fn row(cpu: usize) -> Result<Row, Box<dyn Error>> {
     let mut client = Client::connect(&daemon.socket, "stackglue-bench")?;
     let (mut raw_times, mut lock_times) = (Vec::new(), Vec::new());
     let found = Comparison::run(
-        |_| time_block(&mut raw_times, PAIRS, |_| (), |_| raw.exchange_twice(), |_| ()),
+        |_| {
+            time_block(Clock::Wall, &mut raw_times, PAIRS, |_| (), |_| raw.exchange_twice(), |_| ())
+        },
         |block| {
             let places = part(&order, block, PAIRS);
             let pair = |number: usize| {
                 lock_and_unlock(&mut client, &names[places[number] as usize]);
             };
-            time_block(&mut lock_times, PAIRS, |_| (), pair, |_| ())
+            time_block(Clock::Wall, &mut lock_times, PAIRS, |_| (), pair, |_| ())
         },
     );
     let case = format!("frames of {sizes} bytes");

@@ -1,6 +1,6 @@
 //! Operations that are timed one by one.
 
-use std::time::Instant;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::method::quantile;
 use crate::row::round;
@@ -8,6 +8,7 @@ use crate::row::round;
 /// Runs operations of three parts and times the second part of each; returns the block's median in
 /// nanoseconds and keeps all times. Each part is told the number of the operation.
 pub(crate) fn time_block(
+    clock: Clock,
     times: &mut Vec<f64>,
     operations: usize,
     mut before: impl FnMut(usize),
@@ -17,14 +18,33 @@ pub(crate) fn time_block(
     let mut block: Vec<f64> = Vec::with_capacity(operations);
     for number in 0..operations {
         before(number);
-        let start = Instant::now();
+        let start = clock.nanoseconds();
         timed(number);
-        block.push(start.elapsed().as_nanos() as f64);
+        block.push((clock.nanoseconds() - start) as f64);
         after(number);
     }
     block.sort_by(f64::total_cmp);
     times.extend_from_slice(&block);
     quantile(&block, 0.5)
+}
+
+/// Which time counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Clock {
+    /// That on the wall.
+    Wall,
+    /// That for which this thread had a processor. To ask for it is a system call, which counts.
+    Thread,
+}
+
+impl Clock {
+    fn nanoseconds(self) -> i64 {
+        let now = clock_gettime(match self {
+            Clock::Wall => ClockId::Monotonic,
+            Clock::Thread => ClockId::ThreadCPUTime,
+        });
+        now.tv_sec * 1_000_000_000 + now.tv_nsec
+    }
 }
 
 /// p50, p99 and p99.9.

@@ -13,7 +13,7 @@ use super::raw::{Answer, Exchange};
 use crate::method::Comparison;
 use crate::names::{Name, names, order, part};
 use crate::row::Row;
-use crate::times::{percentiles, time_block};
+use crate::times::{Clock, percentiles, time_block};
 
 /// P7: a new lock on a name that another node masters. P8: its unlock and its down-convert, until the
 /// outcome is told, and the unlock until the call returns.
@@ -29,7 +29,7 @@ pub(crate) fn rows(
     let remote = Remote::connect(nodes)?;
     let frames = Frames::new();
     let lksb = Lksb::new(());
-    let compare = Compare { remote: &remote, placement, operations };
+    let compare = Compare { remote: &remote, placement, operations, clock: Clock::Wall };
     let Frames { create, ast, status, convert, unlock } = frames;
     let exchange = Exchange::of(&[(create, Answer::Grant), (unlock, Answer::Status)], frames)?;
     let raw = |number| exchange.run(number);
@@ -61,8 +61,10 @@ pub(crate) fn rows(
         &Parts { before: &|_| raw(0), timed: &|_| raw(1), after: &|_| () },
         &returns,
     ));
-    print(compare.row(
-        ("P8", "the same, against a bare send".to_owned(), OUTCOME_MAX),
+    // The call sends the frame, which wakes the peer: who runs next is up to the scheduler. What the
+    // call itself takes is compared with what no such call can do without.
+    print(Compare { clock: Clock::Thread, ..compare }.row(
+        ("P8", "the same, against a bare send".to_owned(), SEND_MAX),
         &Parts { before: &|_| raw(0), timed: &|_| exchange.begin(1), after: &|_| exchange.wait() },
         &returns,
     ));
@@ -81,10 +83,12 @@ pub(crate) fn rows(
     Ok(())
 }
 
+#[derive(Clone, Copy)]
 struct Compare<'a> {
     remote: &'a Remote,
     placement: &'a str,
     operations: usize,
+    clock: Clock,
 }
 
 /// An operation, what is timed of it, and what stands around that.
@@ -107,6 +111,7 @@ impl Compare<'_> {
             let places = part(&order, block, self.operations);
             let name = |number: usize| &self.remote.names[places[number] as usize];
             time_block(
+                self.clock,
                 times,
                 self.operations,
                 |number| (parts.before)(name(number)),
@@ -192,6 +197,8 @@ const NAMES: usize = 100;
 const CALL_MAX: f64 = 1.35;
 
 const OUTCOME_MAX: f64 = 1.25;
+
+const SEND_MAX: f64 = 1.25;
 
 /// Nobody waits for the answer but who wants to know.
 const RETURN_MAX: f64 = 0.15;
