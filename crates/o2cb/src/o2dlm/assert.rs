@@ -165,6 +165,7 @@ impl Domain {
                 }
                 (Some(MleKind::Migration { .. }), _) | (_, None) => {}
                 (_, Some(owner)) if owner == asserter => {}
+                (_, Some(owner)) if owner != self.me && resource.may_be_forgotten() => {}
                 (_, Some(_)) => {
                     self.contradiction("two nodes master one name", Some(&name));
                     return 0;
@@ -172,10 +173,10 @@ impl Domain {
             }
         }
         let Some(kind) = kind else {
-            // It asserts once more. A resource that has no owner yet waits for the end of a
-            // migration, and learns it here.
+            // It asserts once more. A resource that has no owner yet, or one that has forgotten it, waits
+            // for the end of a migration, and learns it here.
             if let Some(key) = found
-                && self.tables.resources[key].owner.is_none()
+                && self.tables.resources[key].owner != Some(asserter)
             {
                 self.owner_found(key, asserter);
                 return MASTERY_REF;

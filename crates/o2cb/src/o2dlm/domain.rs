@@ -207,6 +207,7 @@ pub(super) enum Call {
         round: usize,
     },
     Deref {
+        node: NodeId,
         name: LockName,
     },
     Create {
@@ -644,7 +645,7 @@ impl Domain {
             }
             Call::CleanupRequest { node, name } => self.cleanup_request_done(node, name, result),
             Call::Assert { node, round } => self.assert_done(node, round, result),
-            Call::Deref { name } => self.deref_answered(name, result),
+            Call::Deref { node, name } => self.deref_answered(node, name, result),
             Call::Create { lock, cookie, owner } => {
                 self.create_answered(lock, cookie, owner, result);
             }

@@ -18,8 +18,8 @@ pub(super) struct Doubt {
     new: NodeId,
     /// Members that have not said whom they take for the owner.
     outstanding: NodeMap,
-    /// The owner before, dead too, to somebody who was not told of the new one.
-    old: Option<NodeId>,
+    /// Who is the owner to those that were not told of the new one.
+    named: NodeMap,
 }
 
 impl Domain {
@@ -33,7 +33,7 @@ impl Domain {
         resource.state.remove(State::MIGRATING | State::DROPPING_REF);
         resource.state.insert(State::RECOVERING);
         resource.unused_since = None;
-        self.doubts.insert(name, Doubt { new, outstanding, old: None });
+        self.doubts.insert(name, Doubt { new, outstanding, named: NodeMap::EMPTY });
         for node in outstanding.iter() {
             self.requery(name, node);
         }
@@ -52,7 +52,6 @@ impl Domain {
         node: NodeId,
         result: Result<i32, CallError>,
     ) {
-        let members = self.members;
         let Some(doubt) = self.doubts.get_mut(&name) else { return };
         match result {
             Ok(owner) if owner == i32::from(node.get()) => {
@@ -62,8 +61,9 @@ impl Domain {
             }
             Ok(owner) => {
                 let owner = u8::try_from(owner).ok().and_then(NodeId::new);
-                let old = owner.filter(|&owner| owner != doubt.new && !members.contains(owner));
-                doubt.old = doubt.old.or(old);
+                if let Some(owner) = owner {
+                    doubt.named.insert(owner);
+                }
             }
             Err(CallError::NoHandler) => {}
             // It is about to be missed.
@@ -84,12 +84,13 @@ impl Domain {
         }
     }
 
-    /// A living node owns it: nothing of it was lost.
+    /// A living node owns it: nothing of it was lost. (It may have been told by nobody that we have it.)
     fn owned_after_all(&mut self, name: LockName, owner: NodeId) {
         let Some(key) = self.tables.find(&name) else { return };
         let resource = &mut self.tables.resources[key];
         resource.owner = Some(owner);
         resource.state.remove(State::RECOVERING);
+        resource.state.insert(State::CLEANUP_OWED);
         let locks: Vec<_> = resource.locks().collect();
         for key in locks {
             let lock = self.tables.lock_mut(key);
@@ -106,8 +107,11 @@ impl Domain {
         else {
             return;
         };
-        let owner = doubt.old.unwrap_or(doubt.new);
+        let Doubt { new, named, .. } = *doubt;
         self.doubts.remove(&name);
+        // (Who lives has said that it is not.)
+        let old = named.without(new).minus(&self.members).lowest();
+        let owner = old.unwrap_or(new);
         self.recover_again(owner);
         if let Some(key) = self.tables.find(&name) {
             self.orphan(key, owner);

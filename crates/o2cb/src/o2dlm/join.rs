@@ -184,9 +184,13 @@ impl Domain {
         let living = |nodes: NodeMap| nodes.iter().filter(|&node| live.contains(node)).collect();
         let Some(join) = &mut self.join else { return };
         join.yes = living(join.yes);
-        if let JoinPhase::Asserting { outstanding } = &mut join.phase {
-            *outstanding = living(*outstanding);
-            self.joined_if_accepted();
+        match &mut join.phase {
+            JoinPhase::Introducing { rest } => rest.retain(|(node, _)| join.yes.contains(*node)),
+            JoinPhase::Asserting { outstanding } => {
+                *outstanding = living(*outstanding);
+                self.joined_if_accepted();
+            }
+            JoinPhase::Asking { .. } | JoinPhase::Pausing => {}
         }
     }
 

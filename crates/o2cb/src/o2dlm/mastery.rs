@@ -371,7 +371,9 @@ impl Domain {
                 }
             }
             Ok(_) => {
-                if let Some(key) = self.tables.find(&name) {
+                if let Some(key) = self.tables.find(&name)
+                    && self.tables.resources[key].owner == Some(node)
+                {
                     let resource = &mut self.tables.resources[key];
                     resource.state.remove(State::CLEANUP_OWED);
                     resource.cleanup_asked = Some(self.now);
@@ -383,15 +385,10 @@ impl Domain {
     }
 
     /// A node says that it is not the master. Either it has moved the name, and the new master asserts
-    /// to everybody; or, if it still is to our knowledge, it has forgotten the name: it was not told that
-    /// we have it, as whoever was to take it over died.
+    /// to everybody; or, if it still is to our knowledge, it has forgotten the name.
     pub(super) fn owner_knows_nothing(&mut self, key: ResourceKey, node: NodeId) {
         let resource = &mut self.tables.resources[key];
-        let forgotten = resource.owner == Some(node)
-            && resource.is_quiet()
-            && resource.state.contains(State::CLEANUP_OWED)
-            && resource.locks().next().is_none();
-        if forgotten {
+        if resource.owner == Some(node) && resource.is_quiet() && resource.may_be_forgotten() {
             resource.state.remove(State::CLEANUP_OWED);
             self.search(key);
         }

@@ -4,6 +4,7 @@
 use super::domain::{Call, CallError, Domain, DomainState, EINVAL, Timer};
 use super::message::{DerefDone, DerefLockres, LockName, MessageType};
 use super::resource::{ResourceKey, State};
+use crate::NodeId;
 
 /// How long an unused resource is kept, in milliseconds (`DLM_PURGE_INTERVAL_MS`).
 const PURGE_AFTER_MS: u64 = 8000;
@@ -69,13 +70,24 @@ impl Domain {
                 let name = resource.name;
                 let mut payload = Vec::new();
                 DerefLockres { node: self.me, name }.encode(&mut payload);
-                self.send(owner, MessageType::DerefLockres, payload, Call::Deref { name });
+                let call = Call::Deref { node: owner, name };
+                self.send(owner, MessageType::DerefLockres, payload, call);
             }
             _ => self.tables.remove_resource(key),
         }
     }
 
-    pub(super) fn deref_answered(&mut self, name: LockName, result: Result<i32, CallError>) {
+    pub(super) fn deref_answered(
+        &mut self,
+        node: NodeId,
+        name: LockName,
+        result: Result<i32, CallError>,
+    ) {
+        let owner = self.tables.find(&name).and_then(|key| self.tables.resources[key].owner);
+        if owner != Some(node) {
+            // It has another owner since, who may be about to answer.
+            return;
+        }
         match result {
             Ok(INPROG) => {}
             Ok(DONE) | Err(_) => self.dropped(name),

@@ -170,6 +170,14 @@ impl Resource {
         )
     }
 
+    /// Whether the owner may have forgotten it, as it never counted us: whoever was to take it over died
+    /// when it alone had been told that we have it.
+    pub(super) fn may_be_forgotten(&self) -> bool {
+        self.state.contains(State::CLEANUP_OWED)
+            && self.granted.is_empty()
+            && self.converting.is_empty()
+    }
+
     /// Whether everything that other nodes are to know of their locks has arrived.
     pub(super) fn is_told(&self) -> bool {
         self.notices.is_empty() && self.asts_out == 0

@@ -129,6 +129,11 @@ fn what_went_wrong_once_does_not_again() {
         ),
         (Plan::any, 26293, "an unlock died with a master that had handed the lock over"),
         (Plan::any, 42605, "who looked for a name while it moved did not know from where"),
+        (Plan::any, 51887, "a joiner introduced itself to a member that had died and come back"),
+        (Plan::any, 59648, "a master that was found by asking had not counted who asked"),
+        (comings, 44504, "the lost answer of a dead owner ended a drop at the next"),
+        (comings, 31040, "a master had forgotten a name, and another became its master"),
+        (comings, 23712, "one of two dead masters of a name died while it was asked about"),
         (Plan::any, 20970, "a name was dropped that an operation was about to use after recovery"),
     ] {
         World::new(seed, plan(seed)).run();
