@@ -108,8 +108,8 @@ impl Domain {
         let resource = &mut self.tables.resources[key];
         resource.asserting -= 1;
         if resource.asserting == 0 {
-            let owed = std::mem::take(&mut resource.deref_owed);
-            for node in owed.iter() {
+            let owed = resource.rare().map(|rare| std::mem::take(&mut rare.deref_owed));
+            for node in owed.unwrap_or_default().iter() {
                 self.tables.resources[key].refmap.remove(node);
                 let mut payload = Vec::new();
                 DerefDone { node: self.me, name }.encode(&mut payload);
@@ -197,7 +197,8 @@ impl Domain {
                 self.owner_found(key, asserter);
                 if flags.contains(AssertFlags::FINISH_MIGRATION) {
                     // We joined while it moved, and were not told from where.
-                    self.tables.resources[key].moved_from = self.others().without(asserter);
+                    let before = self.others().without(asserter);
+                    self.tables.resources[key].rare_mut().moved_from = before;
                 }
                 reply |= MASTERY_REF;
             }

@@ -55,7 +55,9 @@ impl Domain {
 
     fn clean_up(&mut self, key: ResourceKey, dead: NodeId) {
         let resource = &mut self.tables.resources[key];
-        resource.deref_owed.remove(dead);
+        if let Some(rare) = resource.rare() {
+            rare.deref_owed.remove(dead);
+        }
         if resource.name.is_recovery() {
             self.clean_up_recovery_lock(key, dead);
         } else if resource.owner == Some(dead) {
@@ -63,10 +65,10 @@ impl Domain {
                 self.mles.get(&resource.name).map(|mle| mle.kind),
                 Some(MleKind::Migration { .. })
             );
-            let before = std::mem::take(&mut resource.moved_from);
+            let before = resource.rare().map(|rare| std::mem::take(&mut rare.moved_from));
             if moves {
                 // It had moved on, and the new master will say so.
-            } else if before.iter().any(|old| self.members.contains(old)) {
+            } else if before.unwrap_or_default().iter().any(|old| self.members.contains(old)) {
                 // The one before may not have been told that it moved.
                 self.doubt(key, dead);
             } else {
@@ -94,10 +96,10 @@ impl Domain {
         let resource = &mut self.tables.resources[key];
         resource.refmap.remove(dead);
         if wrote {
-            resource.lvb = [0; 64];
+            resource.set_lvb(&[0; 64]);
         }
         if !theirs.is_empty() {
-            resource.awaits.insert(dead);
+            resource.rare_mut().awaits.insert(dead);
             resource.state.insert(State::RECOVERY_WAITING);
         }
         self.dirty(key);
@@ -115,7 +117,8 @@ impl Domain {
         resource.state.remove(State::MIGRATING);
         resource.state.insert(State::RECOVERING);
         resource.unused_since = None;
-        if resource.cleanup_asked.take().is_some_and(|at| self.now < at + CLEANUP_LOST) {
+        let asked = resource.rare().and_then(|rare| rare.cleanup_asked.take());
+        if asked.is_some_and(|at| self.now < at + CLEANUP_LOST) {
             resource.state.insert(State::CLEANUP_OWED);
         }
         let locks: Vec<LockKey> = self.tables.resources[key].locks().collect();
@@ -201,7 +204,7 @@ impl Domain {
                 self.migration_failed(name);
                 if let Some(key) = self.tables.find(&name) {
                     let resource = &mut self.tables.resources[key];
-                    resource.awaits.insert(dead);
+                    resource.rare_mut().awaits.insert(dead);
                     resource.state.insert(State::RECOVERY_WAITING);
                 }
                 continue;

@@ -548,7 +548,7 @@ impl Domain {
             name: resource.name,
             owner: resource.owner,
             locks: locks.collect(),
-            lvb: resource.lvb,
+            lvb: resource.lvb(),
             refmap: resource.refmap,
             busy: busy.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" "),
         }

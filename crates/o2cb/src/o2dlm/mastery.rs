@@ -376,7 +376,7 @@ impl Domain {
                 {
                     let resource = &mut self.tables.resources[key];
                     resource.state.remove(State::CLEANUP_OWED);
-                    resource.cleanup_asked = Some(self.now);
+                    resource.rare_mut().cleanup_asked = Some(self.now);
                     self.dirty(key);
                 }
             }

@@ -160,9 +160,9 @@ impl Domain {
         let held = resource
             .granted
             .iter()
-            .chain(&resource.converting)
+            .chain(resource.converting.iter())
             .any(|&key| self.tables.lock(key).mode >= LockMode::PR);
-        if held { resource.lvb } else { [0; 64] }
+        if held { resource.lvb() } else { [0; 64] }
     }
 
     fn send_next_lockres(&mut self, name: LockName) {
@@ -258,8 +258,9 @@ impl Domain {
             resource.state.remove(State::IN_PROGRESS);
         }
         resource.owner = Some(owner);
-        resource.moved_from = NodeMap::EMPTY;
-        resource.moved_from.insert(old);
+        let moved_from = &mut resource.rare_mut().moved_from;
+        *moved_from = NodeMap::EMPTY;
+        moved_from.insert(old);
         resource.state.remove(State::MIGRATING);
         if self.migrations.remove(&name).is_some() {
             self.counters.migrated += 1;
@@ -360,9 +361,9 @@ impl Domain {
                         // the last reader.
                         let lock = self.tables.lock(own);
                         let reads = lock.mode >= LockMode::PR && lock.queue != Some(Queue::Blocked);
-                        let lvb = &mut self.tables.resources[key].lvb;
-                        if reads && *lvb == [0; 64] {
-                            *lvb = message.lvb;
+                        let resource = &mut self.tables.resources[key];
+                        if reads && resource.lvb() == [0; 64] {
+                            resource.set_lvb(&message.lvb);
                         }
                     }
                     _ => {
@@ -397,11 +398,12 @@ impl Domain {
                 mode > LockMode::NL && entry.queue != Queue::Blocked && message.lvb != [0; 64];
             let writes = entry.lvb_flags.contains(LvbFlags::PUT);
             if has_value {
-                let lvb = &mut self.tables.resources[key].lvb;
-                if *lvb != [0; 64] && *lvb != message.lvb && !writes {
+                let resource = &mut self.tables.resources[key];
+                let own = resource.lvb();
+                if own != [0; 64] && own != message.lvb && !writes {
                     self.contradiction("holders have different values", Some(&name));
                 } else {
-                    *lvb = message.lvb;
+                    resource.set_lvb(&message.lvb);
                 }
             }
             let mut lock = Lock::new(key, entry.cookie, node, mode);
@@ -434,11 +436,11 @@ impl Domain {
         let pending = self.recovery.pending().contains(dead);
         let resource = &mut self.tables.resources[key];
         if pending {
-            resource.awaits.insert(dead);
+            resource.rare_mut().awaits.insert(dead);
             resource.state.insert(State::RECOVERY_WAITING);
         }
         if mode == LockMode::EX && queue != Queue::Blocked {
-            resource.lvb = [0; 64];
+            resource.set_lvb(&[0; 64]);
         }
     }
 

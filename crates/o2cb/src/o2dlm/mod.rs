@@ -19,6 +19,7 @@ mod create;
 mod death;
 mod domain;
 mod doubt;
+mod few;
 mod join;
 mod leave;
 mod mastery;

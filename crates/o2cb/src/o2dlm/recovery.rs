@@ -380,7 +380,9 @@ impl Domain {
         for key in keys {
             let Some(resource) = self.tables.resources.get_mut(key) else { continue };
             // (The kernel waits for the first dead node only, whoever it was.)
-            let waited = resource.awaits.remove(dead) && resource.awaits.is_empty();
+            let waited = resource
+                .rare()
+                .is_some_and(|rare| rare.awaits.remove(dead) && rare.awaits.is_empty());
             if waited {
                 resource.state.remove(State::RECOVERY_WAITING);
             }
@@ -390,13 +392,17 @@ impl Domain {
                     || (owner == self.me && resource.owner == Some(owner)));
             if recovered {
                 resource.owner = Some(owner);
-                resource.moved_from = NodeMap::EMPTY;
+                if let Some(rare) = resource.rare() {
+                    rare.moved_from = NodeMap::EMPTY;
+                }
                 resource.state.remove(State::RECOVERING);
                 self.recovery.handed.push(resource.name);
                 if owner == self.me {
                     self.counters.recovered += 1;
                     // Whoever died since had no chance to say what it held.
-                    resource.awaits = still_dead;
+                    if !still_dead.is_empty() || resource.rare().is_some() {
+                        resource.rare_mut().awaits = still_dead;
+                    }
                     resource.state.set(State::RECOVERY_WAITING, !still_dead.is_empty());
                     self.value_from_own_locks(key);
                     self.own_down_conversions_first(key);
@@ -416,10 +422,10 @@ impl Domain {
         let owner = Some(self.me);
         let message = self.lock_state(key, MigFlags::RECOVERY, owner);
         let resource = &mut self.tables.resources[key];
-        if resource.lvb == [0; 64]
+        if resource.lvb() == [0; 64]
             && let Some(message) = message.first()
         {
-            resource.lvb = message.lvb;
+            resource.set_lvb(&message.lvb);
         }
     }
 

@@ -113,7 +113,7 @@ impl Domain {
             self.tables.remove_resource(key);
         } else {
             // Somebody wants it meanwhile, though it may wait for recovery first: as if it were new.
-            resource.lvb = [0; 64];
+            resource.set_lvb(&[0; 64]);
             self.search(key);
         }
     }
@@ -128,7 +128,7 @@ impl Domain {
             return DONE;
         }
         if resource.asserting > 0 {
-            resource.deref_owed.insert(node);
+            resource.rare_mut().deref_owed.insert(node);
             return INPROG;
         }
         if !resource.refmap.remove(node) {

@@ -1,9 +1,12 @@
 //! Resources and locks, and the queues that join them.
 
-use std::collections::VecDeque;
+use std::hash::BuildHasher;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 use slab::Slab;
 
+use super::few::Few;
 use super::message::{Cookie, LkmFlags, LockMode, LockName, Queue};
 use crate::{NodeId, NodeMap, Now};
 
@@ -85,21 +88,20 @@ pub(super) struct Resource {
     /// Who decides about it; `None` while nobody knows.
     pub(super) owner: Option<NodeId>,
     pub(super) state: State,
-    pub(super) granted: VecDeque<LockKey>,
-    pub(super) converting: VecDeque<LockKey>,
-    pub(super) blocked: VecDeque<LockKey>,
-    pub(super) lvb: Lvb,
+    pub(super) granted: Few<LockKey>,
+    pub(super) converting: Few<LockKey>,
+    pub(super) blocked: Few<LockKey>,
+    /// The value block, unless it is zero.
+    lvb: Option<Box<Lvb>>,
     /// Nodes that know this resource; kept by the owner.
     pub(super) refmap: NodeMap,
     /// Local operations that wait until it is quiet.
-    pub(super) waiting: VecDeque<Waiter>,
+    pub(super) waiting: Few<Waiter>,
     /// Rounds of assertions under way; while there are any it does not migrate, and nobody's
     /// reference is dropped.
     pub(super) asserting: u32,
-    /// Nodes that were told INPROG when they dropped their reference: they are owed a DEREF_DONE.
-    pub(super) deref_owed: NodeMap,
     /// Grants and notices, to be told in this order.
-    pub(super) notices: VecDeque<Notice>,
+    pub(super) notices: Few<Notice>,
     /// Proxy ASTs and BASTs whose status is out.
     pub(super) asts_out: u32,
     /// One of them tells a node that its lock has a lower mode now. Until it knows, nobody is told of
@@ -107,15 +109,30 @@ pub(super) struct Resource {
     pub(super) lowering: bool,
     /// Locks that belong to it, whether on a queue or not.
     pub(super) users: u32,
+    rare: Option<Box<Rare>>,
+    /// Since when nothing uses it.
+    pub(super) unused_since: Option<Now>,
+}
+
+/// What few resources have.
+#[derive(Debug)]
+pub(super) struct Rare {
+    /// Nodes that were told INPROG when they dropped their reference: they are owed a DEREF_DONE.
+    pub(super) deref_owed: NodeMap,
     /// Dead nodes that had locks on it, or may have had.
     pub(super) awaits: NodeMap,
     /// When the search for its owner left entries on other nodes that its owner was to remove.
     pub(super) cleanup_asked: Option<Now>,
     /// Who may have owned it before it moved to where it is, and may not know that it did.
     pub(super) moved_from: NodeMap,
-    /// Since when nothing uses it.
-    pub(super) unused_since: Option<Now>,
 }
+
+const NOTHING_RARE: Rare = Rare {
+    deref_owed: NodeMap::EMPTY,
+    awaits: NodeMap::EMPTY,
+    cleanup_asked: None,
+    moved_from: NodeMap::EMPTY,
+};
 
 impl Resource {
     pub(super) fn new(name: LockName) -> Resource {
@@ -123,26 +140,44 @@ impl Resource {
             name,
             owner: None,
             state: State::empty(),
-            granted: VecDeque::new(),
-            converting: VecDeque::new(),
-            blocked: VecDeque::new(),
-            lvb: [0; 64],
+            granted: Few::None,
+            converting: Few::None,
+            blocked: Few::None,
+            lvb: None,
             refmap: NodeMap::EMPTY,
-            waiting: VecDeque::new(),
+            waiting: Few::None,
             asserting: 0,
-            deref_owed: NodeMap::EMPTY,
-            notices: VecDeque::new(),
+            notices: Few::None,
             asts_out: 0,
             lowering: false,
             users: 0,
-            awaits: NodeMap::EMPTY,
-            cleanup_asked: None,
-            moved_from: NodeMap::EMPTY,
+            rare: None,
             unused_since: None,
         }
     }
 
-    pub(super) fn queue(&self, queue: Queue) -> &VecDeque<LockKey> {
+    /// Something rare is to be noted.
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_with(|| Box::new(NOTHING_RARE))
+    }
+
+    pub(super) fn rare(&mut self) -> Option<&mut Rare> {
+        self.rare.as_deref_mut()
+    }
+
+    pub(super) fn lvb(&self) -> Lvb {
+        self.lvb.as_deref().copied().unwrap_or([0; 64])
+    }
+
+    pub(super) fn set_lvb(&mut self, lvb: &Lvb) {
+        match &mut self.lvb {
+            _ if *lvb == [0; 64] => self.lvb = None,
+            Some(own) => **own = *lvb,
+            None => self.lvb = Some(Box::new(*lvb)),
+        }
+    }
+
+    pub(super) fn queue(&self, queue: Queue) -> &Few<LockKey> {
         match queue {
             Queue::Granted => &self.granted,
             Queue::Converting => &self.converting,
@@ -150,7 +185,7 @@ impl Resource {
         }
     }
 
-    pub(super) fn queue_mut(&mut self, queue: Queue) -> &mut VecDeque<LockKey> {
+    pub(super) fn queue_mut(&mut self, queue: Queue) -> &mut Few<LockKey> {
         match queue {
             Queue::Granted => &mut self.granted,
             Queue::Converting => &mut self.converting,
@@ -160,7 +195,7 @@ impl Resource {
 
     /// All its locks: granted, converting, blocked, each in queue order.
     pub(super) fn locks(&self) -> impl Iterator<Item = LockKey> + '_ {
-        self.granted.iter().chain(&self.converting).chain(&self.blocked).copied()
+        self.granted.iter().chain(self.converting.iter()).chain(self.blocked.iter()).copied()
     }
 
     /// Whether a local operation may go on.
@@ -256,24 +291,30 @@ impl Lock {
 pub(super) struct Tables {
     pub(super) resources: Slab<Resource>,
     pub(super) locks: Slab<Lock>,
-    /// Never iterated: its order is not the same on every run.
-    pub(super) names: hashbrown::HashMap<LockName, ResourceKey, foldhash::fast::FixedState>,
+    /// Resources by name. Never iterated: its order is not the same on every run.
+    names: HashTable<u32>,
+    hasher: FixedState,
 }
 
 impl Tables {
     pub(super) fn find(&self, name: &LockName) -> Option<ResourceKey> {
-        self.names.get(name).copied()
+        let is_it = |&key: &u32| self.resources[key as usize].name == *name;
+        self.names.find(self.hasher.hash_one(name), is_it).map(|&key| key as usize)
     }
 
     pub(super) fn add_resource(&mut self, name: LockName) -> ResourceKey {
         let key = self.resources.insert(Resource::new(name));
-        self.names.insert(name, key);
+        let hash = |&key: &u32| self.hasher.hash_one(self.resources[key as usize].name);
+        self.names.insert_unique(self.hasher.hash_one(name), key as u32, hash);
         key
     }
 
     pub(super) fn remove_resource(&mut self, key: ResourceKey) {
         let resource = self.resources.remove(key);
-        self.names.remove(&resource.name);
+        let hash = self.hasher.hash_one(resource.name);
+        if let Ok(entry) = self.names.find_entry(hash, |&other| other as usize == key) {
+            entry.remove();
+        }
     }
 
     pub(super) fn add_lock(&mut self, lock: Lock) -> LockKey {
@@ -314,7 +355,7 @@ impl Tables {
         let lock = &mut self.locks[key.index()];
         if let Some(queue) = lock.queue.take() {
             let queue = self.resources[lock.resource].queue_mut(queue);
-            if let Some(at) = queue.iter().position(|&other| other == key) {
+            if let Some(at) = queue.position(|&other| other == key) {
                 queue.remove(at);
             }
         }

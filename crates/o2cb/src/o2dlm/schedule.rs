@@ -51,7 +51,7 @@ impl Domain {
         let blockers: Vec<LockKey> = resource
             .granted
             .iter()
-            .chain(&resource.converting)
+            .chain(resource.converting.iter())
             .copied()
             .filter(|&other| other != own && !self.tables.lock(other).mode.compatible(wanted))
             .collect();
@@ -81,7 +81,7 @@ impl Domain {
         if let Some(put) = lock.put.take() {
             // The writer's own copy is what it has written.
             lock.copy = Some(put.clone());
-            self.tables.resources[resource].lvb = *put;
+            self.tables.resources[resource].set_lvb(&put);
         }
         self.tables.enqueue(key, Queue::Granted);
         self.grant(key, lowers);
@@ -103,14 +103,14 @@ impl Domain {
         let (resource, cookie, in_the_way) = (lock.resource, lock.cookie, lock.bast_queued);
         let notices = &mut self.tables.resources[resource].notices;
         // It hears what it has before it hears whom that keeps waiting.
-        let bast = notices
-            .iter()
-            .position(|notice| {
-                in_the_way && matches!(notice, Notice::Bast { lock, .. } if *lock == key)
-            })
-            .and_then(|at| notices.remove(at));
+        let bast = notices.position(|notice| {
+            in_the_way && matches!(notice, Notice::Bast { lock, .. } if *lock == key)
+        });
+        let bast = bast.and_then(|at| notices.remove(at));
         notices.push_back(Notice::Ast { lock: key, cookie, get, lowers });
-        notices.extend(bast);
+        if let Some(bast) = bast {
+            notices.push_back(bast);
+        }
     }
 
     /// Tells what there is to tell, in order, up to a grant that lowers another node's mode.
@@ -123,7 +123,7 @@ impl Domain {
                     if self.tables.same_lock(lock, cookie).is_none() {
                         continue;
                     }
-                    let lvb = get.then_some(self.tables.resources[key].lvb);
+                    let lvb = get.then(|| self.tables.resources[key].lvb());
                     let granted = self.tables.lock_mut(lock);
                     granted.ast_queued = false;
                     if granted.node == self.me {

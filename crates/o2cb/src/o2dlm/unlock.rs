@@ -62,7 +62,7 @@ impl Domain {
         let (resource, cookie) = (lock.resource, lock.cookie);
         if owner == self.me {
             if let Some(put) = put {
-                self.tables.resources[resource].lvb = *put;
+                self.tables.resources[resource].set_lvb(&put);
             }
             self.unlocked(key);
             return;
@@ -297,7 +297,7 @@ impl Domain {
             let writes = self.tables.lock(key).mode == LockMode::EX
                 && flags.contains(LkmFlags::VALBLK | LkmFlags::PUT_LVB);
             if let Some(lvb) = lvb.filter(|_| writes) {
-                self.tables.resources[resource].lvb = lvb;
+                self.tables.resources[resource].set_lvb(&lvb);
             }
             self.tables.remove_lock(key);
             Status::Normal
