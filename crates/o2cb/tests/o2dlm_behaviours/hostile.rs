@@ -1,11 +1,70 @@
 //! Members that do what none should: what fuzzing has found.
 
-use stackglue_o2cb::o2dlm::CallError;
 use stackglue_o2cb::o2dlm::message::*;
+use stackglue_o2cb::o2dlm::{CallError, Event};
 
 use crate::rig::*;
 
 const NONE: LkmFlags = LkmFlags::empty();
+
+/// Whether a kernel that sent the message survives the answer (for a file system, and without its locks
+/// being left out of a recovery).
+fn is_harmless(message: MessageType, status: i32) -> bool {
+    let errno = -22..=0;
+    match message {
+        MessageType::MasterRequest => (0..=3).contains(&status),
+        MessageType::AssertMaster | MessageType::CancelJoin => (0..=3).contains(&status),
+        MessageType::CreateLock | MessageType::ConvertLock => {
+            (0..=41).contains(&status) && status != 26
+        }
+        MessageType::UnlockLock => (0..=41).contains(&status),
+        MessageType::ProxyAst => (0..=38).contains(&status),
+        MessageType::MasterRequery => (0..=255).contains(&status),
+        MessageType::QueryJoin => JoinReply::unpack(status).is_some(),
+        MessageType::MigLockres | MessageType::DerefLockres => {
+            errno.contains(&status) && status != -12
+        }
+        _ => errno.contains(&status) || status == 1,
+    }
+}
+
+// Behaviour 124: whatever it contains. That none is answered twice, or never, is in the types.
+#[test]
+fn a_message_of_every_type_and_length_is_answered_at_once_with_what_a_kernel_takes() {
+    for &message in MessageType::ALL {
+        for len in 0..=message.payload_max() + 1 {
+            for fill in [0, 1, 2, 3, 0xff] {
+                let mut rig = Rig::joined(1, &[2]);
+                rig.mastered(NAME, LockMode::EX);
+                let status = rig.request_raw(2, message, &vec![fill; len]);
+                assert!(is_harmless(message, status), "{message}, {len} times {fill}: {status}");
+                if len > 200 {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+// Behaviour 127: users may be slow, and so may whoever sends what there is to send.
+#[test]
+fn requests_are_answered_while_nobody_takes_what_they_lead_to() {
+    let mut rig = Rig::joined(1, &[2]);
+    let key = rig.lock_at(2, NAME, LockMode::EX);
+    let (cookie, blocked) = (rig.snapshot(key).cookie, Some(LockMode::PR));
+    let (node, kind) = (n(2), AstKind::Bast);
+    let notice =
+        ProxyAst { cookie, flags: NONE, node, kind, blocked, name: NAME, lvb: None }.write();
+    for _ in 0..1000 {
+        let (now, from) = (rig.now, n(2));
+        assert_eq!(rig.domain.request(now, from, MessageType::ProxyAst, &notice), 0);
+    }
+    assert_eq!(rig.request(2, &MasterRequery { node: n(2), name: NAME }), 2);
+    for _ in 0..1000 {
+        assert_eq!(rig.event(), Event::Blocked { lock: key, level: LockMode::PR });
+    }
+    rig.is_silent();
+}
 
 #[test]
 fn locks_of_a_member_that_leaves_without_dropping_them_are_in_nobodys_way() {

@@ -206,6 +206,22 @@ fn members_are_told_nodes_and_regions_one_after_the_other_and_then_that_we_have_
     rig.is_silent();
 }
 
+// Behaviour 154: when it comes back it knows nothing of us, and refuses.
+#[test]
+fn a_member_that_dies_after_it_agreed_is_told_nothing_about_us() {
+    let mut rig = Rig::new(config(4, &[1, 2, 4]));
+    rig.join();
+    rig.respond::<QueryJoin>(1, OK);
+    rig.respond::<QueryJoin>(2, OK);
+    rig.respond::<QueryNodeinfo>(1, 0);
+    rig.respond::<QueryNodeinfo>(2, 0);
+    let (call, _) = rig.sent::<QueryRegion>(1);
+    rig.dies(2);
+    rig.node_up(2);
+    rig.reply(call, 0);
+    assert_eq!(rig.messages(), [(1, MessageType::AssertJoined)]);
+}
+
 // Behaviour 155: the node is live no more.
 #[test]
 fn a_member_that_dies_before_it_accepts_us_is_told_no_more() {

@@ -481,6 +481,33 @@ fn stage_2_follows_when_all_members_have_answered_stage_1_and_each_is_sent_once(
     assert!(rig.messages().iter().all(|(_, kind)| *kind != MessageType::FinalizeReco));
 }
 
+// Behaviour 270: it heartbeats, and may hold what would be granted to others without its locks.
+#[test]
+fn a_member_that_is_out_of_reach_is_asked_for_its_locks_as_long_as_it_heartbeats() {
+    for answers in [true, false] {
+        let mut rig = Rig::joined(1, &[2, 3, 4]);
+        rig.dies(4);
+        elected(&mut rig);
+        rig.all_respond::<BeginReco>(0);
+        rig.respond::<LockRequest>(3, 0);
+        assert_eq!(rig.request(3, &sent_all(3, 4)), 0);
+        for _ in 0..20 {
+            let call = rig.expect(2, &wants(1, 4));
+            rig.complete(call, Err(CallError::HostDown));
+            rig.pass(99);
+            rig.is_silent();
+            rig.pass(1);
+        }
+        if answers {
+            rig.respond::<LockRequest>(2, 0);
+            assert_eq!(rig.request(2, &sent_all(2, 4)), 0);
+        } else {
+            rig.dies(2);
+        }
+        finalized(&mut rig, 4);
+    }
+}
+
 // Behaviour 275: who dies meanwhile is not waited for.
 #[test]
 fn a_member_that_dies_while_its_locks_are_awaited_is_recovered_next() {

@@ -1,5 +1,6 @@
 //! Who knows a name, and how it is forgotten: behaviours 187 to 197.
 
+use stackglue_o2cb::o2dlm::CallError;
 use stackglue_o2cb::o2dlm::message::*;
 
 use crate::rig::*;
@@ -97,6 +98,62 @@ fn a_name_whose_drop_is_put_off_can_be_used_only_after_deref_done() {
     assert_eq!(rig.request(2, &done(2)), 0);
     assert_eq!(rig.request(2, &DerefDone { node: n(2), name: name(b"unknown") }), -EINVAL);
     assert!(rig.is_known(NAME));
+}
+
+// Behaviour 189: the operation waits for recovery, and not for the drop.
+#[test]
+fn a_name_that_an_operation_needs_after_recovery_is_not_forgotten_at_the_end_of_its_drop() {
+    let mut rig = Rig::joined(2, &[1, 3]);
+    let key = rig.lock_at(1, NAME, LockMode::PR);
+    rig.unlock(key);
+    rig.respond::<UnlockLock>(1, 0);
+    rig.unlocked(key, Status::Normal, true);
+    rig.pass(8000);
+    let call = rig.expect(1, &drops(2));
+    rig.dies(3);
+    let key = rig.lock(NAME, LockMode::EX, NONE);
+    rig.reply(call, 0);
+    // Node 1 has won the election.
+    rig.respond::<MasterRequery>(1, 255);
+    rig.respond::<MasterRequest>(1, YES);
+    rig.respond::<CreateLock>(1, Status::NotQueued.to_wire());
+    assert_eq!(rig.request(1, &BeginReco { node: n(1), dead: n(3) }), 0);
+    for stage2 in [false, true] {
+        assert_eq!(rig.request(1, &FinalizeReco { node: n(1), dead: n(3), stage2 }), 0);
+    }
+    let asked = rig.respond::<MasterRequest>(1, NO);
+    assert_eq!(asked.name, NAME);
+    rig.respond::<AssertMaster>(1, 0);
+    rig.granted(key);
+}
+
+// Behaviour 189: what the dead master does not answer any more.
+#[test]
+fn the_loss_of_a_drop_at_a_dead_master_does_not_end_the_next_one() {
+    let mut rig = Rig::joined(1, &[2, 3]);
+    let key = rig.lock_at(2, NAME, LockMode::PR);
+    rig.unlock(key);
+    rig.respond::<UnlockLock>(2, 0);
+    rig.unlocked(key, Status::Normal, true);
+    rig.pass(8000);
+    let late = rig.expect(2, &drops(1));
+    // Its death is the recovery master's word.
+    assert_eq!(rig.request(3, &BeginReco { node: n(3), dead: n(2) }), 0);
+    rig.event();
+    assert!(!rig.is_known(NAME));
+    for stage2 in [false, true] {
+        assert_eq!(rig.request(3, &FinalizeReco { node: n(3), dead: n(2), stage2 }), 0);
+    }
+    let key = rig.lock_at(3, NAME, LockMode::PR);
+    rig.unlock(key);
+    rig.respond::<UnlockLock>(3, 0);
+    rig.unlocked(key, Status::Normal, true);
+    rig.pass(8000);
+    rig.respond::<DerefLockres>(3, 1);
+    rig.complete(late, Err(CallError::HostDown));
+    assert!(rig.is_known(NAME));
+    assert_eq!(rig.request(3, &done(3)), 0);
+    assert!(!rig.is_known(NAME));
 }
 
 // Behaviour 189: without a user nothing is left.

@@ -131,6 +131,19 @@ fn a_handler_may_send_before_it_answers() {
     assert_eq!(solo.sent(link), [request(510, 0, b"ask"), status(4, 0, 6)].concat());
 }
 
+// Behaviour 127: the peer does not take our answers, and we take its requests.
+#[test]
+fn requests_are_taken_while_their_answers_are_not() {
+    let (mut solo, link) = Solo::valid();
+    for number in 0..1000 {
+        solo.feed(link, &request(510, number, b"more"));
+        let arrived = solo.arrived.pop().expect("the request arrives");
+        solo.reply(arrived.id, SystemStatus::None, 0);
+    }
+    let answers: Vec<u8> = (0..1000).flat_map(|number| status(number, 0, 0)).collect();
+    assert_eq!(solo.sent(link), answers);
+}
+
 #[test]
 fn a_handler_may_end_the_connection() {
     for split in 0..24 {
