@@ -63,7 +63,7 @@ impl<'a> Acquire<'a> {
         self.ticket.take().and_then(|ticket| self.resource.withdraw(ticket))
     }
 
-    fn look(&mut self, waker: &Waker) -> Option<Result<(), Failure>> {
+    pub(crate) fn look(&mut self, waker: &Waker) -> Option<Result<(), Failure>> {
         let ticket = match self.ticket {
             Some(ticket) => ticket,
             None if self.resource.word.enter(self.level) => return Some(Ok(())),

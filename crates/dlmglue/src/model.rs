@@ -1,8 +1,7 @@
 //! Every interleaving of request, cancel, grant, BAST and unlock on one resource.
 //!
 //! This node's side is the real one. The lock manager beneath is as small as it can be and behaves as
-//! o2dlm: conversions wait in the order in which they came, nobody looks for deadlocks, a cancel that
-//! finds nothing waiting says nothing.
+//! o2dlm: nobody looks for deadlocks, and a cancel that finds nothing waiting says nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,9 +11,8 @@ use loom::thread;
 
 use crate::Level;
 use crate::acquire::Acquire;
-use crate::queue::Failure;
 use crate::resource::{DlmLock, Resource};
-use crate::state::{Mutant, STREAK_MAX};
+use crate::state::Mutant;
 
 /// The lock manager's view of a resource with two locks: one of this node, one of another node that
 /// is played by a thread.
@@ -75,16 +73,18 @@ impl Master {
     }
 
     fn grant(&self, queues: &mut Queues) {
-        while let Some(&(owner, level)) = queues.waiting.first() {
+        let mut at = 0;
+        while let Some(&(owner, level)) = queues.waiting.get(at) {
             let (other, held) = match owner {
                 Owner::Us => (queues.theirs, &mut queues.ours),
                 Owner::Them => (queues.ours, &mut queues.theirs),
             };
             if other > level.compatible() {
-                break;
+                at += 1;
+                continue;
             }
             *held = level;
-            queues.waiting.remove(0);
+            queues.waiting.remove(at);
             match owner {
                 Owner::Us => {
                     queues.grants += 1;
@@ -94,7 +94,7 @@ impl Master {
                 Owner::Them => self.changed.notify_all(),
             }
         }
-        // Who waits has those in its way told of it, also behind another one.
+        // Those in the way of who waits are told.
         for &(owner, level) in &queues.waiting {
             if owner == Owner::Them && queues.ours > level.compatible() && queues.told < level {
                 queues.told = level;
@@ -247,4 +247,122 @@ fn of_two_that_want_more_than_they_share_both_get_it() {
 #[test]
 fn without_pending_a_cancel_comes_too_early() {
     explore(Some(Mutant::NoPending), two_want_more);
+}
+
+/// A user gets PR, and the call that asked for it returns late: another user has asked for EX by then,
+/// and so has the other node.
+fn a_late_return(mutant: Option<Mutant>) {
+    let (master, resource) = world(Level::NL, Level::PR, mutant);
+    let threads = [
+        thread::spawn({
+            let master = Arc::clone(&master);
+            move || master.they_use(Level::EX)
+        }),
+        thread::spawn({
+            let resource = Arc::clone(&resource);
+            move || hold(&resource, Level::PR)
+        }),
+    ];
+    hold(&resource, Level::EX);
+    for other in threads {
+        other.join().expect("no thread of the model panics");
+    }
+}
+
+#[test]
+fn a_call_that_returns_late_is_not_taken_for_a_later_one() {
+    explore(None, a_late_return);
+}
+
+#[test]
+fn without_the_generation_a_late_return_is() {
+    explore(Some(Mutant::NoGeneration), a_late_return);
+}
+
+/// Two users of this node and one elsewhere, each of whom must be alone and see what the last one did.
+fn three_exclude_each_other(mutant: Option<Mutant>) {
+    let (master, resource) = world(Level::EX, Level::NL, mutant);
+    let count = Arc::new(loom::cell::Cell::new(0));
+    let other = thread::spawn({
+        let (resource, count) = (Arc::clone(&resource), Arc::clone(&count));
+        move || count_up(&resource, &count)
+    });
+    let far = thread::spawn({
+        let master = Arc::clone(&master);
+        move || master.they_use(Level::EX)
+    });
+    count_up(&resource, &count);
+    other.join().expect("no thread of the model panics");
+    far.join().expect("no thread of the model panics");
+    hold(&resource, Level::PR);
+    assert_eq!(count.get(), 2);
+}
+
+/// loom finds two accesses at once, and one that does not see the one before.
+fn count_up(resource: &Resource, count: &loom::cell::Cell<u32>) {
+    assert_eq!(Acquire::new(resource, Level::EX, true).wait(), Ok(()));
+    count.set(count.get() + 1);
+    resource.leave(Level::EX);
+}
+
+#[test]
+fn users_here_and_elsewhere_exclude_each_other() {
+    explore(None, three_exclude_each_other);
+}
+
+#[test]
+fn a_wake_up_that_is_dropped_is_found() {
+    explore(Some(Mutant::NoWakeUp), three_exclude_each_other);
+}
+
+#[test]
+fn a_look_that_is_dropped_is_found() {
+    explore(Some(Mutant::NoLook), three_exclude_each_other);
+}
+
+/// A user loses patience at any moment: whether its request is taken back or granted, nothing of it is
+/// left in the way of others.
+#[test]
+fn a_user_that_goes_away_leaves_nothing_in_the_way() {
+    explore(None, |mutant| {
+        let (master, resource) = world(Level::NL, Level::PR, mutant);
+        let far = thread::spawn({
+            let master = Arc::clone(&master);
+            move || master.they_use(Level::EX)
+        });
+        let impatient = thread::spawn({
+            let resource = Arc::clone(&resource);
+            move || {
+                let mut acquire = Acquire::new(&resource, Level::EX, true);
+                let waker = std::task::Waker::noop();
+                let polled = acquire.look(waker).or_else(|| acquire.withdraw());
+                if polled == Some(Ok(())) {
+                    resource.leave(Level::EX);
+                }
+            }
+        });
+        hold(&resource, Level::PR);
+        impatient.join().expect("no thread of the model panics");
+        far.join().expect("no thread of the model panics");
+    });
+}
+
+/// The lock is dropped while it is asked for and wanted elsewhere, and serves again afterwards.
+#[test]
+fn a_lock_that_is_let_go_of_is_asked_for_anew() {
+    explore(None, |mutant| {
+        let (master, resource) = world(Level::EX, Level::NL, mutant);
+        let far = thread::spawn({
+            let master = Arc::clone(&master);
+            move || master.they_use(Level::PR)
+        });
+        let dropping = thread::spawn({
+            let resource = Arc::clone(&resource);
+            move || resource.let_go()
+        });
+        hold(&resource, Level::EX);
+        dropping.join().expect("no thread of the model panics");
+        far.join().expect("no thread of the model panics");
+        hold(&resource, Level::PR);
+    });
 }

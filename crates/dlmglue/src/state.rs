@@ -188,10 +188,9 @@ impl State {
             }
             self.unblock();
         }
-        if self.letting_go {
+        let Some((level, patient)) = self.queue.front() else {
             return self.drop_if_unused(word);
-        }
-        let (level, patient) = self.queue.front()?;
+        };
         (level > now.level()).then(|| {
             let action = if self.attached { Action::Convert } else { Action::Attach };
             let convert = self.attached;
@@ -209,8 +208,7 @@ impl State {
 
     fn drop_if_unused(&mut self, word: &Word) -> Option<Call> {
         let now = word.look();
-        let unused = self.queue.is_empty() && !now.is_used_above(Level::NL);
-        if !self.letting_go || !unused || self.busy.is_some() || self.flush == Flush::Running {
+        if !self.letting_go || now.is_used_above(Level::NL) {
             return None;
         }
         if !self.attached {

@@ -101,8 +101,9 @@ impl Word {
 
     /// Records the level that this node has from now on.
     pub(crate) fn set_level(&self, level: Level) {
-        self.0.fetch_and(!(PR_HELD | EX_HELD), Ordering::AcqRel);
-        self.0.fetch_or(level_bits(level), Ordering::AcqRel);
+        // One step: users of the lower level have it all the time.
+        let change = level_bits(self.look().level()) ^ level_bits(level);
+        self.0.fetch_xor(change, Ordering::AcqRel);
     }
 
     pub(crate) fn set_lost(&self) {
