@@ -37,6 +37,11 @@ impl Value {
         Some(Value { len: value.len() as u8, bytes })
     }
 
+    /// A value of no bytes.
+    pub(crate) fn empty() -> Value {
+        Value { len: 0, bytes: [0; VALUE_LEN_MAX] }
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }

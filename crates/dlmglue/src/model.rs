@@ -12,7 +12,7 @@ use loom::thread;
 use crate::Level;
 use crate::acquire::Acquire;
 use crate::resource::{DlmLock, Resource};
-use crate::state::Mutant;
+use crate::state::Missing;
 
 /// The lock manager's view of a resource with two locks: one of this node, one of another node that
 /// is played by a thread.
@@ -179,13 +179,17 @@ impl DlmLock for OurLock {
         None
     }
 
+    fn name(&self) -> &[u8] {
+        b"model"
+    }
+
     fn token(&self) -> u64 {
         self.0.queues.lock().expect("no poisoned model").grants + 1
     }
 }
 
 /// A node with that level, beside another one.
-fn world(ours: Level, theirs: Level, mutant: Option<Mutant>) -> (Arc<Master>, Arc<Resource>) {
+fn world(ours: Level, theirs: Level, missing: Option<Missing>) -> (Arc<Master>, Arc<Resource>) {
     let queues = Queues {
         ours: Level::NL,
         theirs: Level::NL,
@@ -206,8 +210,8 @@ fn world(ours: Level, theirs: Level, mutant: Option<Mutant>) -> (Arc<Master>, Ar
         hold(&resource, ours);
     }
     master.queues.lock().expect("no poisoned model").theirs = theirs;
-    if let Some(mutant) = mutant {
-        resource.break_in(mutant);
+    if let Some(missing) = missing {
+        resource.leave_out(missing);
     }
     (master, resource)
 }
@@ -221,16 +225,16 @@ fn hold(resource: &Resource, level: Level) {
 }
 
 /// Runs a model with the machine whole, or broken and expected to be found out.
-fn explore(mutant: Option<Mutant>, model: impl Fn(Option<Mutant>) + Send + Sync + 'static) {
-    let run = AssertUnwindSafe(|| loom::model(move || model(mutant)));
+fn explore(missing: Option<Missing>, model: impl Fn(Option<Missing>) + Send + Sync + 'static) {
+    let run = AssertUnwindSafe(|| loom::model(move || model(missing)));
     let outcome = catch_unwind(run);
-    assert_eq!(outcome.is_err(), mutant.is_some(), "{mutant:?}");
+    assert_eq!(outcome.is_err(), missing.is_some(), "{missing:?}");
 }
 
 /// This node and another one have PR, and both want EX. The other one does not give way, so the only
 /// way out is that this node takes its request back: wherever the BAST finds it.
-fn two_want_more(mutant: Option<Mutant>) {
-    let (master, resource) = world(Level::PR, Level::PR, mutant);
+fn two_want_more(missing: Option<Missing>) {
+    let (master, resource) = world(Level::PR, Level::PR, missing);
     let other = thread::spawn({
         let master = Arc::clone(&master);
         move || master.they_use(Level::EX)
@@ -246,13 +250,13 @@ fn of_two_that_want_more_than_they_share_both_get_it() {
 
 #[test]
 fn without_pending_a_cancel_comes_too_early() {
-    explore(Some(Mutant::NoPending), two_want_more);
+    explore(Some(Missing::Pending), two_want_more);
 }
 
 /// A user gets PR, and the call that asked for it returns late: another user has asked for EX by then,
 /// and so has the other node.
-fn a_late_return(mutant: Option<Mutant>) {
-    let (master, resource) = world(Level::NL, Level::PR, mutant);
+fn a_late_return(missing: Option<Missing>) {
+    let (master, resource) = world(Level::NL, Level::PR, missing);
     let threads = [
         thread::spawn({
             let master = Arc::clone(&master);
@@ -276,12 +280,12 @@ fn a_call_that_returns_late_is_not_taken_for_a_later_one() {
 
 #[test]
 fn without_the_generation_a_late_return_is() {
-    explore(Some(Mutant::NoGeneration), a_late_return);
+    explore(Some(Missing::Generation), a_late_return);
 }
 
 /// Two users of this node and one elsewhere, each of whom must be alone and see what the last one did.
-fn three_exclude_each_other(mutant: Option<Mutant>) {
-    let (master, resource) = world(Level::EX, Level::NL, mutant);
+fn three_exclude_each_other(missing: Option<Missing>) {
+    let (master, resource) = world(Level::EX, Level::NL, missing);
     let count = Arc::new(loom::cell::Cell::new(0));
     let other = thread::spawn({
         let (resource, count) = (Arc::clone(&resource), Arc::clone(&count));
@@ -312,20 +316,20 @@ fn users_here_and_elsewhere_exclude_each_other() {
 
 #[test]
 fn a_wake_up_that_is_dropped_is_found() {
-    explore(Some(Mutant::NoWakeUp), three_exclude_each_other);
+    explore(Some(Missing::WakeUp), three_exclude_each_other);
 }
 
 #[test]
 fn a_look_that_is_dropped_is_found() {
-    explore(Some(Mutant::NoLook), three_exclude_each_other);
+    explore(Some(Missing::Look), three_exclude_each_other);
 }
 
 /// A user loses patience at any moment: whether its request is taken back or granted, nothing of it is
 /// left in the way of others.
 #[test]
 fn a_user_that_goes_away_leaves_nothing_in_the_way() {
-    explore(None, |mutant| {
-        let (master, resource) = world(Level::NL, Level::PR, mutant);
+    explore(None, |missing| {
+        let (master, resource) = world(Level::NL, Level::PR, missing);
         let far = thread::spawn({
             let master = Arc::clone(&master);
             move || master.they_use(Level::EX)
@@ -350,15 +354,15 @@ fn a_user_that_goes_away_leaves_nothing_in_the_way() {
 /// The lock is dropped while it is asked for and wanted elsewhere, and serves again afterwards.
 #[test]
 fn a_lock_that_is_let_go_of_is_asked_for_anew() {
-    explore(None, |mutant| {
-        let (master, resource) = world(Level::EX, Level::NL, mutant);
+    explore(None, |missing| {
+        let (master, resource) = world(Level::EX, Level::NL, missing);
         let far = thread::spawn({
             let master = Arc::clone(&master);
             move || master.they_use(Level::PR)
         });
         let dropping = thread::spawn({
             let resource = Arc::clone(&resource);
-            move || resource.let_go()
+            move || resource.let_go(std::task::Waker::noop())
         });
         hold(&resource, Level::EX);
         dropping.join().expect("no thread of the model panics");

@@ -98,6 +98,11 @@ impl Queue {
         }
     }
 
+    /// Has somebody else woken with those whose outcome has come.
+    pub(crate) fn wake(&mut self, waker: Waker) {
+        self.wakers.push(waker);
+    }
+
     pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.wakers)
     }
@@ -119,8 +124,9 @@ mod tests {
 
     fn queue(levels: &[(Level, bool)]) -> (Queue, Vec<Ticket>) {
         let mut queue = Queue::default();
-        let tickets =
-            levels.iter().map(|&(level, patient)| queue.push(level, patient, Waker::noop().clone()));
+        let tickets = levels
+            .iter()
+            .map(|&(level, patient)| queue.push(level, patient, Waker::noop().clone()));
         let tickets = tickets.collect();
         (queue, tickets)
     }

@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use dlm::{Errno, LVB_LEN_MAX};
+use stackglue::Lksb;
 
-use crate::Level;
 use crate::block::Block;
 use crate::queue::{Failure, Ticket};
-use crate::state::{Call, CallKind, Mutant, State};
+use crate::state::{Call, CallKind, Missing, State};
 use crate::sync::{Mutex, MutexGuard};
 use crate::word::Word;
+use crate::{Level, Version};
 
 /// The one lock that a resource has with a lock manager.
 ///
@@ -31,6 +33,12 @@ pub(crate) trait DlmLock: Send + Sync {
     fn value(&self) -> Option<[u8; LVB_LEN_MAX]>;
     /// The lock manager's fencing token of the last grant; 0 when it has none.
     fn token(&self) -> u64;
+    /// The resource's name.
+    fn name(&self) -> &[u8];
+    /// Whether it is the lock of that status block.
+    fn is(&self, _: &Lksb) -> bool {
+        false
+    }
 }
 
 /// Has the hook write what must be written before the level goes down, on a thread that may block;
@@ -43,6 +51,8 @@ pub(crate) struct Resource {
     pub(crate) block: Block,
     lock: Box<dyn DlmLock>,
     flusher: OnceLock<Flusher>,
+    /// How often this node got the resource after it had nothing of it.
+    stays: AtomicU64,
 }
 
 impl Resource {
@@ -53,6 +63,7 @@ impl Resource {
             block: Block::new(),
             lock,
             flusher: OnceLock::new(),
+            stays: AtomicU64::new(0),
         }
     }
 
@@ -76,7 +87,7 @@ impl Resource {
     #[cold]
     fn look_again(&self) {
         let state = self.state.lock();
-        if !state.is(Mutant::NoLook) {
+        if !state.lacks(Missing::Look) {
             self.run(state);
         }
     }
@@ -116,6 +127,12 @@ impl Resource {
         outcome
     }
 
+    /// What the data of this resource was read under.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp { stay: self.stays.load(Ordering::Relaxed), version: self.block.version() }
+    }
+
     /// Whether the exclusive grant has no token yet: its holder sets one before anything else.
     #[inline]
     pub(crate) fn token_missing(&self) -> bool {
@@ -145,10 +162,10 @@ impl Resource {
         self.run(state);
     }
 
-    /// Drops the lock as soon as nobody here uses it.
-    pub(crate) fn let_go(&self) {
+    /// Drops the lock as soon as nobody here uses it; `waker` is woken then.
+    pub(crate) fn let_go(&self, waker: &Waker) {
         let mut state = self.state.lock();
-        state.let_go();
+        state.let_go(waker.clone());
         self.run(state);
     }
 
@@ -164,6 +181,15 @@ impl Resource {
         self.run(state);
     }
 
+    pub(crate) fn name(&self) -> &[u8] {
+        self.lock.name()
+    }
+
+    /// Whether the lock beneath is that of this status block.
+    pub(crate) fn is(&self, lksb: &Lksb) -> bool {
+        self.lock.is(lksb)
+    }
+
     fn lost_or(&self, failure: Failure) -> Failure {
         if self.word.is_lost() { Failure::Lost } else { failure }
     }
@@ -173,7 +199,7 @@ impl Resource {
         loop {
             let call = state.step(&self.word);
             let wakers = state.queue.take_wakers();
-            let silent = state.is(Mutant::NoWakeUp);
+            let silent = state.lacks(Missing::WakeUp);
             drop(state);
             if !silent {
                 wakers.into_iter().for_each(Waker::wake);
@@ -239,6 +265,7 @@ impl Resource {
         // With PR nothing can have changed.
         if before == Level::NL && now != Level::NL {
             self.block.load(self.lock.value().as_ref());
+            self.stays.fetch_add(1, Ordering::Relaxed);
         }
         if now == Level::EX {
             let token = match self.lock.token() {
@@ -253,8 +280,8 @@ impl Resource {
     }
 
     #[cfg(test)]
-    pub(crate) fn break_in(&self, mutant: Mutant) {
-        self.state.lock().mutant = Some(mutant);
+    pub(crate) fn leave_out(&self, missing: Missing) {
+        self.state.lock().missing = Some(missing);
     }
 }
 
@@ -268,6 +295,21 @@ impl fmt::Debug for Resource {
     }
 }
 
+/// When data was read that belongs to a resource.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    stay: u64,
+    version: Option<Version>,
+}
+
+impl Stamp {
+    /// Whether data read then is still good now: nobody has written since, as the value block says; or
+    /// it says nothing, and the resource was not given up since.
+    pub(crate) fn is_good(self, now: Stamp) -> bool {
+        self.version == now.version && (now.version.is_some() || self.stay == now.stay)
+    }
+}
+
 /// The token of a grant whose predecessor had `last`; 0 when it has to be had from elsewhere: nobody
 /// knows the last one, or its epoch is used up.
 fn next_token(last: u64) -> u64 {
@@ -278,3 +320,147 @@ fn next_token(last: u64) -> u64 {
 /// Bits of a token that count the grants of one epoch.
 pub(crate) const TOKEN_SEQUENCE_BITS: u32 = 16;
 const SEQUENCE_MAX: u64 = (1 << TOKEN_SEQUENCE_BITS) - 1;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
+
+    use super::*;
+    use crate::acquire::Acquire;
+    use crate::state::STREAK_MAX;
+
+    /// A lock manager that grants what it is asked for, and notes what was given up.
+    #[derive(Default)]
+    struct Willing {
+        resource: OnceLock<std::sync::Weak<Resource>>,
+        downs: Mutex<Vec<Level>>,
+    }
+
+    impl Willing {
+        fn answer(&self, answer: impl FnOnce(&Resource)) -> Result<(), Errno> {
+            answer(&self.resource.get().and_then(std::sync::Weak::upgrade).expect("alive"));
+            Ok(())
+        }
+    }
+
+    impl DlmLock for Arc<Willing> {
+        fn lock(&self, _: Level, _: bool, _: bool) -> Result<(), Errno> {
+            self.answer(|resource| resource.lock_ast(Ok(())))
+        }
+        fn down(&self, level: Level, _: Option<[u8; LVB_LEN_MAX]>) -> Result<(), Errno> {
+            self.downs.lock().push(level);
+            self.answer(|resource| resource.lock_ast(Ok(())))
+        }
+        fn cancel(&self) -> Result<(), Errno> {
+            Ok(())
+        }
+        fn unlock(&self, _: Option<[u8; LVB_LEN_MAX]>) -> Result<(), Errno> {
+            self.answer(|resource| resource.unlock_ast(Ok(())))
+        }
+        fn value(&self) -> Option<[u8; LVB_LEN_MAX]> {
+            None
+        }
+        fn token(&self) -> u64 {
+            7
+        }
+        fn name(&self) -> &[u8] {
+            b"willing"
+        }
+    }
+
+    fn resource() -> (Arc<Willing>, Arc<Resource>) {
+        let willing = Arc::new(Willing::default());
+        let resource = Arc::new(Resource::new(Box::new(Arc::clone(&willing))));
+        willing.resource.set(Arc::downgrade(&resource)).expect("new");
+        (willing, resource)
+    }
+
+    /// How many of 20 users that wait here are served before another node has its way.
+    fn served_before_giving_way(missing: Option<Missing>) -> u32 {
+        let (willing, resource) = resource();
+        if let Some(missing) = missing {
+            resource.leave_out(missing);
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        let mut users: Vec<_> =
+            (0..20).map(|_| Box::pin(Acquire::new(&resource, Level::EX, true))).collect();
+        assert!(users[0].as_mut().poll(&mut context).is_ready());
+        for user in &mut users[1..] {
+            assert!(user.as_mut().poll(&mut context).is_pending());
+        }
+        resource.blocking_ast(Level::EX);
+        let mut served = 0;
+        for user in &mut users[1..] {
+            resource.leave(Level::EX);
+            if !willing.downs.lock().is_empty() {
+                break;
+            }
+            assert_eq!(user.as_mut().poll(&mut context), Poll::Ready(Ok(())));
+            served += 1;
+        }
+        served
+    }
+
+    use std::future::Future;
+
+    #[test]
+    fn another_node_has_its_way_after_a_bounded_streak_of_users_here() {
+        assert_eq!(served_before_giving_way(None), STREAK_MAX);
+    }
+
+    #[test]
+    fn without_the_bound_it_waits_for_all_of_them() {
+        assert_eq!(served_before_giving_way(Some(Missing::StreakBound)), 19);
+    }
+
+    #[test]
+    fn a_node_that_is_asked_keeps_what_the_other_one_leaves_it() {
+        // (has, is used at, is asked for, keeps)
+        let cases = [
+            (Level::EX, None, Level::PR, Some(Level::PR)),
+            (Level::EX, None, Level::EX, Some(Level::NL)),
+            (Level::EX, Some(Level::PR), Level::PR, Some(Level::PR)),
+            (Level::EX, Some(Level::PR), Level::EX, None),
+            (Level::EX, Some(Level::EX), Level::PR, None),
+            (Level::PR, None, Level::EX, Some(Level::NL)),
+            (Level::PR, Some(Level::PR), Level::EX, None),
+        ];
+        for (has, used, asked, keeps) in cases {
+            let (willing, resource) = resource();
+            assert_eq!(Acquire::new(&resource, has, true).wait(), Ok(()));
+            resource.leave(has);
+            if let Some(level) = used {
+                assert!(resource.word.enter(level));
+            }
+            resource.blocking_ast(asked);
+            let case = format!("{has} used at {used:?}, asked for {asked}");
+            assert_eq!(willing.downs.lock().as_slice(), keeps.as_slice(), "{case}");
+            if let Some(level) = used {
+                resource.leave(level);
+                assert_eq!(willing.downs.lock().as_slice(), [asked.compatible()], "{case}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_next_token_of_an_epoch_is_one_more_and_there_is_none_after_the_last() {
+        assert_eq!(next_token(7), 8);
+        assert_eq!(next_token(0), 0, "nobody knows the last one");
+        assert_eq!(next_token(5 << TOKEN_SEQUENCE_BITS | SEQUENCE_MAX), 0, "used up");
+        assert_eq!(next_token(u64::MAX), 0);
+    }
+
+    #[test]
+    fn data_is_good_while_it_is_kept_or_its_version_says_so() {
+        let stamp = |stay, token: u64| Stamp {
+            stay,
+            version: (token != 0).then_some(Version { token, writes: 0 }),
+        };
+        assert!(stamp(1, 0).is_good(stamp(1, 0)), "kept");
+        assert!(!stamp(1, 0).is_good(stamp(2, 0)), "nobody can tell");
+        assert!(stamp(1, 5).is_good(stamp(2, 5)), "nobody has written");
+        assert!(!stamp(1, 5).is_good(stamp(1, 6)), "written here");
+        assert!(!stamp(1, 5).is_good(stamp(2, 0)), "the value block was lost");
+    }
+}

@@ -17,6 +17,8 @@
 //! | `UPCONVERT_FINISHING`, `NONBLOCK_FINISHED` | none: a grant makes the first waiter a holder at once |
 //! | `NEEDS_REFRESH`, `REFRESHING` | none: users compare [`Version`](crate::Version)s |
 
+use std::task::Waker;
+
 use dlm::Errno;
 
 use crate::Level;
@@ -68,8 +70,10 @@ pub(crate) struct State {
     token_missing: bool,
     /// Whether the lock is to be dropped once nobody uses it.
     letting_go: bool,
+    /// Who waits for the lock to be dropped.
+    gone: Waker,
     #[cfg(test)]
-    pub(crate) mutant: Option<Mutant>,
+    pub(crate) missing: Option<Missing>,
 }
 
 #[derive(Debug)]
@@ -100,19 +104,20 @@ enum Flush {
     Done,
 }
 
-/// Ways to break the machine, for the tests that must notice.
+/// Parts that the machine can do without only until somebody gets hurt: tests leave them out, and must
+/// notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mutant {
-    /// A request counts as handed to the lock manager before it is.
-    NoPending,
-    /// A call that returns late clears PENDING of a newer operation.
-    NoGeneration,
-    /// Local users are served as long as there are any.
-    NoStreakBound,
-    /// Who gets a level is not woken.
-    NoWakeUp,
-    /// Who gives up a level does not look whether somebody waits for it.
-    NoLook,
+pub(crate) enum Missing {
+    /// PENDING: a request counts as handed to the lock manager before it is.
+    Pending,
+    /// Its generation: a call that returns late clears PENDING of a newer operation.
+    Generation,
+    /// The bound of a streak: users of this node are served as long as there are any.
+    StreakBound,
+    /// The wake-up of who gets a level.
+    WakeUp,
+    /// The look of who gives up a level whether somebody waits for it.
+    Look,
 }
 
 impl State {
@@ -127,8 +132,9 @@ impl State {
             flush: Flush::Needless,
             token_missing: false,
             letting_go: false,
+            gone: Waker::noop().clone(),
             #[cfg(test)]
-            mutant: None,
+            missing: None,
         }
     }
 
@@ -157,7 +163,7 @@ impl State {
                 return;
             }
             if self.is_blocked_at(level) {
-                if self.streak >= STREAK_MAX && !self.is(Mutant::NoStreakBound) {
+                if self.streak >= STREAK_MAX && !self.lacks(Missing::StreakBound) {
                     return;
                 }
                 self.streak += 1;
@@ -184,7 +190,11 @@ impl State {
         if self.blocking != Level::NL {
             let kept = self.blocking.compatible();
             if now.level() > kept {
-                return if now.is_used_above(kept) { None } else { Some(self.down(now.level(), kept)) };
+                return if now.is_used_above(kept) {
+                    None
+                } else {
+                    Some(self.down(now.level(), kept))
+                };
             }
             self.unblock();
         }
@@ -223,7 +233,7 @@ impl State {
     }
 
     fn begin(&mut self, action: Action, level: Level, kind: CallKind) -> Call {
-        let pending = !self.is(Mutant::NoPending);
+        let pending = !self.lacks(Missing::Pending);
         self.busy = Some(Busy { action, level, pending, cancelling: false });
         self.call(kind)
     }
@@ -235,8 +245,7 @@ impl State {
     /// Whether a level is given up right now: nobody comes in any more.
     fn is_going_down(&self) -> bool {
         let going = |busy: &Busy| matches!(busy.action, Action::Down | Action::Drop);
-        matches!(self.flush, Flush::Running | Flush::Done)
-            || self.busy.as_ref().is_some_and(going)
+        matches!(self.flush, Flush::Running | Flush::Done) || self.busy.as_ref().is_some_and(going)
     }
 
     /// Whether the level would be in the way of somebody who waits elsewhere.
@@ -279,8 +288,7 @@ impl State {
 
     /// A call has returned; `Err` means that no callback comes of it.
     pub(crate) fn returned(&mut self, word: &Word, call: Call, result: Result<(), Errno>) {
-        let own = call.generation == self.generation
-            || self.is(Mutant::NoGeneration);
+        let own = call.generation == self.generation || self.lacks(Missing::Generation);
         match (call.kind, result) {
             // A refused cancel: the outcome is on its way.
             (CallKind::Cancel | CallKind::Flush { .. }, _) => {}
@@ -341,6 +349,7 @@ impl State {
             Some(Action::Drop) => {
                 self.attached = false;
                 self.letting_go = false;
+                self.queue.wake(std::mem::replace(&mut self.gone, Waker::noop().clone()));
                 self.flush = self.flush.again();
                 self.unblock();
                 word.set_level(Level::NL);
@@ -371,13 +380,10 @@ impl State {
         self.token_missing = missing;
     }
 
-    pub(crate) fn token_missing(&self) -> bool {
-        self.token_missing
-    }
-
-    /// Drops the lock as soon as nobody uses it.
-    pub(crate) fn let_go(&mut self) {
+    /// Drops the lock as soon as nobody uses it, and wakes `waker` then.
+    pub(crate) fn let_go(&mut self, waker: Waker) {
         self.letting_go = true;
+        self.gone = waker;
     }
 
     /// Whether the lock manager knows nothing of this resource.
@@ -385,13 +391,13 @@ impl State {
         !self.attached && self.busy.is_none()
     }
 
-    /// Whether the machine is broken in that way, which happens in tests only.
-    pub(crate) fn is(&self, mutant: Mutant) -> bool {
+    /// Whether that part is left out, which happens in tests only.
+    pub(crate) fn lacks(&self, part: Missing) -> bool {
         #[cfg(test)]
-        return self.mutant == Some(mutant);
+        return self.missing == Some(part);
         #[cfg(not(test))]
         {
-            let _ = mutant;
+            let _ = part;
             false
         }
     }

@@ -38,7 +38,8 @@ impl Word {
         let mut word = self.0.load(Ordering::Relaxed);
         while word & (PR_HELD | GATE | WRITER | CROWDED) == PR_HELD {
             let entered = word + READER;
-            match self.0.compare_exchange_weak(word, entered, Ordering::Acquire, Ordering::Relaxed) {
+            match self.0.compare_exchange_weak(word, entered, Ordering::Acquire, Ordering::Relaxed)
+            {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }
