@@ -1,6 +1,7 @@
 //! The numbers of `cargo xtask bench`: each against a reference taken in the same run.
 
 mod cluster;
+mod glue;
 mod memory;
 mod method;
 mod names;
@@ -42,6 +43,12 @@ enum Suite {
         #[arg(long)]
         json: bool,
     },
+    /// Cached locks: hits beside RwLock, names, idle locks, fairness; and a picture of the latencies
+    Glue {
+        /// Print one JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// Takes locks and prints how many bytes each one took: a process of its own for row P17
     #[command(hide = true)]
     Memory {
@@ -60,6 +67,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().suite {
         Suite::Local { json } => table_of(json, local),
         Suite::O2cb { json } => table_of(json, o2cb_rows),
+        Suite::Glue { json } => table_of(json, glue::rows),
         Suite::Memory { locks } => memory::print(locks).map(|()| true),
         Suite::MemoryO2cb { locks } => cluster::print_memory(locks).map(|()| true),
     };

@@ -26,7 +26,7 @@ use crate::{Cluster, Error, Level};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let glue = stackglue::Glue::new();
 /// # glue.set_cluster_stack("solo")?;
-/// # glue.register(std::sync::Arc::new(user::UserPlugin::new(Default::default())))?;
+/// # glue.register(std::sync::Arc::new(stackglue_user::UserPlugin::new(Default::default())))?;
 /// use std::cell::RefCell;
 /// use std::collections::HashMap;
 ///

@@ -17,7 +17,7 @@
 //!
 //! use stackglue::Glue;
 //! use stackglue_dlmglue::Cluster;
-//! use user::{UserOptions, UserPlugin};
+//! use stackglue_user::{UserOptions, UserPlugin};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let glue = Glue::new();

@@ -16,7 +16,7 @@ use crate::{Error, Level};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let glue = stackglue::Glue::new();
 /// # glue.set_cluster_stack("solo")?;
-/// # glue.register(std::sync::Arc::new(user::UserPlugin::new(Default::default())))?;
+/// # glue.register(std::sync::Arc::new(stackglue_user::UserPlugin::new(Default::default())))?;
 /// use stackglue_dlmglue::Cluster;
 ///
 /// let cluster = Cluster::connect(&glue, "printers")?;
@@ -119,6 +119,11 @@ impl LockGuard<'_> {
     /// this node takes without giving the lock back in between have the same.
     pub fn token(&self) -> u64 {
         self.handle.resource.block.token()
+    }
+
+    /// Whether somebody waits for the lock, here or elsewhere: a reason to make it short.
+    pub fn is_wanted(&self) -> bool {
+        self.handle.resource.word.is_closed()
     }
 
     /// Why the lock counts for nothing any more; `None` while it is ours.

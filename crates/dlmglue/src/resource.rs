@@ -45,6 +45,8 @@ pub(crate) trait DlmLock: Send + Sync {
 /// [`Resource::flushed`] is called then.
 pub(crate) type Flusher = Box<dyn Fn(Level) + Send + Sync>;
 
+/// The word comes first: it shares a cache line with the count of handles.
+#[repr(C)]
 pub(crate) struct Resource {
     pub(crate) word: Word,
     state: Mutex<State>,

@@ -23,7 +23,7 @@ use crate::{Error, Level, SmallValue, Version};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let glue = stackglue::Glue::new();
 /// # glue.set_cluster_stack("solo")?;
-/// # glue.register(std::sync::Arc::new(user::UserPlugin::new(Default::default())))?;
+/// # glue.register(std::sync::Arc::new(stackglue_user::UserPlugin::new(Default::default())))?;
 /// use stackglue_dlmglue::Cluster;
 ///
 /// let cluster = Cluster::connect(&glue, "shop")?;

@@ -61,6 +61,19 @@ macro_rules! numbers {
 
 numbers!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128);
 
+/// Nothing: for a lock that is shared and has no value.
+impl SmallValue for () {
+    type Bytes = [u8; 0];
+
+    fn to_bytes(&self) -> [u8; 0] {
+        []
+    }
+
+    fn from_bytes(_: &[u8]) -> Option<()> {
+        Some(())
+    }
+}
+
 impl SmallValue for bool {
     type Bytes = [u8; 1];
 

@@ -77,6 +77,12 @@ impl Word {
         Seen(self.0.load(Ordering::Acquire))
     }
 
+    /// Whether somebody waits, here or elsewhere, or the levels are lost.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & GATE != 0
+    }
+
     /// Whether the membership that the levels rest on is lost.
     #[inline]
     pub(crate) fn is_lost(&self) -> bool {

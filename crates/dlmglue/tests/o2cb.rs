@@ -3,10 +3,24 @@
 //! A heartbeat takes 10 s to become steady, so the tests share the nodes: one process, one test at a
 //! time (`cargo xtask test`, step `o2cb suite`).
 
-extern crate o2cb as stackglue_o2cb;
-
 #[path = "../../o2cb/tests/support/cluster.rs"]
 mod cluster;
+
+#[path = "../examples/cache.rs"]
+#[allow(dead_code, reason = "a test runs it without its main")]
+mod cache;
+#[path = "../examples/counter.rs"]
+#[allow(dead_code, reason = "a test runs it without its main")]
+mod counter;
+#[path = "../examples/leader.rs"]
+#[allow(dead_code, reason = "a test runs it without its main")]
+mod leader;
+#[path = "../examples/storage.rs"]
+#[allow(dead_code, reason = "a test runs it without its main")]
+mod storage;
+#[macro_use]
+#[path = "support/examples.rs"]
+mod examples;
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,7 +35,7 @@ fn members() -> Vec<Cluster> {
         std::mem::forget(directory);
         let join = |node| {
             let glue = Glue::new();
-            glue.register(Arc::new(o2cb::O2cbPlugin::new(node))).expect("new");
+            glue.register(Arc::new(stackglue_o2cb::O2cbPlugin::new(node))).expect("new");
             let joined = ClusterOptions::new("suite").stack("o2cb").connect(&glue);
             joined.unwrap_or_else(|error| panic!("{error}"))
         };
@@ -31,3 +45,4 @@ fn members() -> Vec<Cluster> {
 }
 
 stackglue_dlmglue::conformance_suite!(members);
+examples!(members);

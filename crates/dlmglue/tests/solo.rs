@@ -1,11 +1,27 @@
 //! The behaviours of cached locks on `solo`, and what needs a membership of its own.
 
+#[path = "../examples/cache.rs"]
+#[allow(dead_code, reason = "a test runs it without its main")]
+mod cache;
+#[path = "../examples/counter.rs"]
+#[allow(dead_code, reason = "a test runs it without its main")]
+mod counter;
+#[path = "../examples/leader.rs"]
+#[allow(dead_code, reason = "a test runs it without its main")]
+mod leader;
+#[path = "../examples/storage.rs"]
+#[allow(dead_code, reason = "a test runs it without its main")]
+mod storage;
+#[macro_use]
+#[path = "support/examples.rs"]
+mod examples;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use stackglue::Glue;
 use stackglue_dlmglue::{Cluster, ClusterOptions, ErrorKind, Membership};
-use user::{UserOptions, UserPlugin};
+use stackglue_user::{UserOptions, UserPlugin};
 
 /// Three caches of this host, as three of its processes would have them.
 fn members() -> Vec<Cluster> {
@@ -22,6 +38,7 @@ fn connect(membership: &Membership) -> Cluster {
 }
 
 stackglue_dlmglue::conformance_suite!(members);
+examples!(members);
 
 #[test]
 fn a_lost_membership_fails_who_waits_and_every_guard_says_why() {
