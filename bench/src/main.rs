@@ -1,6 +1,7 @@
 //! The numbers of `cargo xtask bench`: each against a reference taken in the same run.
 
 mod cluster;
+mod glue;
 mod memory;
 mod method;
 mod names;
@@ -45,6 +46,12 @@ enum Suite {
         #[arg(long = "row", value_name = "ROW")]
         rows: Vec<String>,
     },
+    /// Cached locks: hits beside RwLock, names, idle locks, fairness; and a picture of the latencies
+    Glue {
+        /// Print one JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// Takes locks and prints how many bytes each one took: a process of its own for row P17
     #[command(hide = true)]
     Memory {
@@ -65,6 +72,7 @@ fn main() -> ExitCode {
         Suite::O2cb { json, rows } => {
             table_of(json, |cpus, print| cluster::rows(cpus[0], &rows, print))
         }
+        Suite::Glue { json } => table_of(json, glue::rows),
         Suite::Memory { locks } => memory::print(locks).map(|()| true),
         Suite::MemoryO2cb { locks } => cluster::print_memory(locks).map(|()| true),
     };

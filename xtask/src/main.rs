@@ -67,6 +67,8 @@ enum Suite {
     Local,
     /// Several nodes on o2cb: sockets over loopback, and engines in virtual time
     O2cb,
+    /// Cached locks: hits beside RwLock, names, idle locks, fairness; and a picture of the latencies
+    Glue,
 }
 
 fn main() -> ExitCode {
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Task::Fix => fix(),
         Task::Bench { suite: Suite::Local, json } => bench("local", json),
         Task::Bench { suite: Suite::O2cb, json } => bench("o2cb", json),
+        Task::Bench { suite: Suite::Glue, json } => bench("glue", json),
         Task::Lab { suite, filter } => lab::run(suite, filter.as_deref()),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Demo => demo::run(),

@@ -50,10 +50,17 @@ pub(crate) fn run() -> ExitCode {
             .args(["--test", "conformance", "--", "--test-threads", "1"]),
         Counts::of_cargo_test,
     );
+    report.suite(
+        "glue on o2cb",
+        cargo(["test", "--package", "stackglue-dlmglue", "--features", "one-node", "--locked"])
+            .args(["--test", "o2cb", "--", "--test-threads", "1"]),
+        Counts::of_cargo_test,
+    );
     // loom replaces the atomics of everything it compiles, so it compiles apart.
     report.suite(
         "models",
-        cargo(["test", "--package", "stackglue", "--lib", "--release", "--locked"])
+        cargo(["test", "--package", "stackglue", "--package", "stackglue-dlmglue"])
+            .args(["--lib", "--release", "--locked"])
             .args(["--target-dir", "target/loom", "model::"])
             .env("RUSTFLAGS", "--cfg loom")
             .env("LOOM_MAX_PREEMPTIONS", "3"),
@@ -88,4 +95,4 @@ fn deny(report: &mut Report) {
 }
 
 /// All features but `lab`, whose tests are a step of their own: they do not run beside others.
-const FEATURES: &str = "stackglue/conformance";
+const FEATURES: &str = "stackglue/conformance,stackglue-dlmglue/conformance";

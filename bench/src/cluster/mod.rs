@@ -20,8 +20,8 @@ mod recovery;
 use std::error::Error;
 
 pub(crate) use memory::print as print_memory;
+pub(crate) use nodes::Nodes;
 
-use crate::cluster::nodes::Nodes;
 use crate::placement::pin;
 use crate::row::Row;
 

@@ -57,10 +57,16 @@ impl Nodes {
         group: &str,
         protocol: Arc<dyn LockingProtocol>,
     ) -> Result<Connection, Box<dyn Error>> {
+        let glue = self.glue(node)?;
+        Ok(glue.connect(None, "", group, protocol, Box::new(|_| {}))?)
+    }
+
+    /// A glue of a node, with nothing connected.
+    pub(crate) fn glue(&self, node: usize) -> Result<Glue, Box<dyn Error>> {
         let glue = Glue::new();
         glue.set_max_protocol(VERSION)?;
         glue.register(Arc::new(O2cbPlugin::new(self.nodes[node].clone())))?;
-        Ok(glue.connect(None, "", group, protocol, Box::new(|_| {}))?)
+        Ok(glue)
     }
 }
 
