@@ -50,11 +50,14 @@ pub fn start(options: &Options) -> ExitCode {
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(false)
+        // A log that cannot be written is no reason to panic: least of all while this node is fenced.
+        .log_internal_errors(false)
         .try_init();
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("stackglued: {error}");
+            // The status counts also when nobody can be told.
+            let _ = writeln!(std::io::stderr(), "stackglued: {error}");
             ExitCode::from(error.exit_status())
         }
     }

@@ -26,6 +26,10 @@ fn kernels_and_we_keep_locks_and_values_through_kills_and_cuts() -> Result<(), E
         println!("LAB_SEED={seed} makes the same choices again");
         let mut random = Random::new(seed);
         let mut nodes = Nodes::start(lab, seed)?;
+        let _capture = match std::env::var_os("LAB_CAPTURE") {
+            Some(file) => Some(lab.capture(file.as_ref(), "tcp port 7777")?),
+            None => None,
+        };
         let since = Instant::now();
         let mut deck = Vec::new();
         while since.elapsed() < seconds {
