@@ -38,21 +38,29 @@ impl O2cbPlugin {
         O2cbPlugin { node }
     }
 
-    /// Waits until this node heartbeats and is connected to exactly the nodes that do.
+    /// Waits until this node heartbeats, undisturbed, and is connected to exactly the nodes that do.
     fn check_cluster(&self, group: &str) -> Result<(), ConnectRefused> {
         let shared = self.node.shared();
         let deadline = Instant::now() + CLUSTER_CHECK;
         loop {
-            let (live, connected) =
-                shared.look(|inner, _| (inner.stack.live_nodes(), inner.stack.connected_nodes()));
+            let (live, connected, calm) = shared.look(|inner, _| {
+                let stack = &inner.stack;
+                (stack.live_nodes(), stack.connected_nodes(), stack.heartbeat().is_calm())
+            });
             if !live.contains(self.node.me()) {
                 let reason = format!(
                     "group `{group}`: this node's heartbeat is not seen; start the heartbeat first"
                 );
                 return Err(refused(Errno::EINVAL, reason));
             }
-            if live == connected {
+            if live == connected && calm {
                 return Ok(());
+            }
+            if Instant::now() >= deadline && !calm {
+                let reason = format!(
+                    "group `{group}`: the heartbeat disk keeps this node waiting; look at the disk"
+                );
+                return Err(refused(Errno::ENOTCONN, reason));
             }
             if Instant::now() >= deadline {
                 let (unconnected, dead) = (live.minus(&connected), connected.minus(&live));

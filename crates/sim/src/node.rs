@@ -121,6 +121,9 @@ impl World {
         if self.nodes[index].up.is_some() {
             return;
         }
+        if self.somebody_hangs_unseen() {
+            return self.after(Duration::from_millis(500), Event::Start { node: index });
+        }
         let now = self.now;
         let me = self.nodes[index].id;
         let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
@@ -257,6 +260,9 @@ impl World {
                 let what = if up { "lives" } else { "is dead" };
                 self.note(|| format!("n{me} # n{node} {what}"));
                 self.coverage.count(if up { "heartbeat seen" } else { "heartbeat missed" });
+                if !up {
+                    self.missed(node);
+                }
             }
             Output::Domain(id, event) => {
                 let up = self.nodes[index].up.as_ref();
@@ -377,7 +383,8 @@ impl World {
         let global = self.plan.global_regions;
         let Some(up) = &mut self.nodes[index].up else { return };
         let (me, live) = (up.stack.me(), up.stack.live_nodes());
-        if !live.contains(me) || live != up.stack.connected_nodes() {
+        let calm = up.stack.heartbeat().is_calm();
+        if !calm || !live.contains(me) || live != up.stack.connected_nodes() {
             return;
         }
         let name = DomainName::new(format!("domain{domain}").as_bytes());
@@ -431,6 +438,21 @@ impl World {
         self.check_fence(index, reason);
         let back = Duration::from_millis(self.rng.between(500, 20_000));
         self.power_off(index, back);
+    }
+
+    /// Whether a node hangs, may still go on, and nobody who runs knows it: nodes that start would not
+    /// know that it lives, and nor would those of a kernel. It takes the restart of all others within
+    /// the dead threshold, and is a limit of the heartbeat.
+    fn somebody_hangs_unseen(&self) -> bool {
+        let is_seen = |id: NodeId| {
+            self.running()
+                .any(|(at, up)| self.nodes[at].id != id && up.stack.live_nodes().contains(id))
+        };
+        self.running().any(|(at, _)| {
+            let path = &self.storage.paths[at];
+            let hangs = self.nodes[at].pauses > 0 || path.stuck > 0 || path.errors > 0;
+            hangs && !self.is_past_deadline(at) && !is_seen(self.nodes[at].id)
+        })
     }
 
     /// Where a node is wanted: whether it is there.

@@ -96,19 +96,20 @@ impl World {
         }
     }
 
-    /// Until nothing is on its way.
+    /// Until nothing is on its way. (A node may still be fenced for what struck it before.)
     fn be_quiet(&mut self) {
         let limit = self.now + self.bound();
-        while self.violation.is_none() && self.now < self.last_message + QUIET {
+        while self.violation.is_none() {
             self.run_until(self.now + STEP);
-            if self.now >= limit {
-                self.fail("I16 everything comes right", "messages go on for ever".to_owned());
+            let unsettled = self.unsettled();
+            let quiet = self.now >= self.last_message + QUIET;
+            if unsettled.is_none() && quiet {
+                return;
             }
-        }
-        if self.violation.is_none()
-            && let Some(why) = self.unsettled()
-        {
-            self.fail("I16 everything comes right", why);
+            if self.now >= limit {
+                let why = unsettled.unwrap_or_else(|| "messages go on for ever".to_owned());
+                self.fail("I16 everything comes right", why);
+            }
         }
     }
 

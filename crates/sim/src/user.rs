@@ -96,6 +96,11 @@ impl World {
         if !membership.joined || membership.leaves || !works {
             return;
         }
+        // Who has to stop does nothing any more.
+        if self.is_past_deadline(index) {
+            return;
+        }
+        let Some(membership) = self.membership(index, domain) else { return };
         let away = membership.client.dead.get(&user).is_some_and(|until| *until > now);
         if !away {
             self.act(index, domain, user);

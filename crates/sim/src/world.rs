@@ -301,13 +301,13 @@ impl World {
             node.backlog.push(event);
             return None;
         }
-        if node.slow > Duration::ZERO {
-            if node.busy_until > now {
-                let at = node.busy_until;
-                // Its place in line is kept.
-                self.queue.push(Reverse(Entry { at, sequence, event }));
-                return None;
-            }
+        if node.busy_until > now {
+            let at = node.busy_until;
+            // Its place in line is kept.
+            self.queue.push(Reverse(Entry { at, sequence, event }));
+            return None;
+        }
+        if !node.slow.is_zero() {
             node.busy_until = now + node.slow;
         }
         Some(event)

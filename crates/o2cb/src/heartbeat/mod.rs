@@ -294,6 +294,12 @@ impl Heartbeat {
         self.view.live()
     }
 
+    /// Whether what this node sees of the others is fresh, and what they see of it: not just after its
+    /// disks have kept it waiting. A node that is not calm does not know who is live.
+    pub fn is_calm(&self) -> bool {
+        self.regions.values().any(Region::is_calm)
+    }
+
     /// The regions, in the order in which they were added.
     pub fn region_ids(&self) -> impl Iterator<Item = RegionId> {
         self.regions.keys().copied()

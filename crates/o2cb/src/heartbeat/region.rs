@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use pass::checked;
 
-use super::slot::Slot;
+use super::slot::{LIVE_THRESHOLD, Slot};
 use super::steady::Steady;
 use super::view::View;
 use super::write_timeout::{LOOK_AGAIN, WriteTimeout};
@@ -49,6 +49,8 @@ pub(super) struct Region {
     own_slot_good: bool,
     last_pass_took: Duration,
     last_good_pass: Option<Now>,
+    /// Good passes on end, none of which took longer than a period.
+    calm_passes: u32,
 }
 
 /// What a region is doing.
@@ -104,6 +106,7 @@ impl Region {
             own_slot_good: false,
             last_pass_took: Duration::ZERO,
             last_good_pass: None,
+            calm_passes: 0,
         }
     }
 
@@ -341,6 +344,11 @@ impl Region {
         self.write_timeout.disarm();
         self.phase = Phase::Stopped;
         view.outputs.push_back(Output::Stopped { region: self.id, how });
+    }
+
+    /// Whether this node has been seen, and has seen others, since its disk last kept it waiting.
+    pub(super) fn is_calm(&self) -> bool {
+        self.calm_passes > LIVE_THRESHOLD
     }
 
     pub(super) fn is_stopped(&self) -> bool {

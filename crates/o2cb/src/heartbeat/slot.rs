@@ -4,7 +4,7 @@ use super::Block;
 use crate::Now;
 
 /// Changes that are seen before a node is live (`O2HB_LIVE_THRESHOLD`).
-const LIVE_THRESHOLD: u32 = 2;
+pub(super) const LIVE_THRESHOLD: u32 = 2;
 
 /// A slot as the passes of one region have seen it (`fs/ocfs2/cluster/heartbeat.c: o2hb_disk_slot`).
 #[derive(Clone, Debug, Default)]

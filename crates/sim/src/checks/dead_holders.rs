@@ -63,7 +63,7 @@ impl World {
         for grave in self.graves.iter().filter(|grave| grave.domain == domain) {
             // Who has begun to tell that it leaves has no locks, and is told nothing more.
             let untold = grave.untold.iter().find(|id| {
-                let Some(at) = self.index_of(*id).filter(|at| !self.is_past_deadline(*at)) else {
+                let Some(at) = self.index_of(*id).filter(|at| !self.may_be_replaced(*at)) else {
                     return false;
                 };
                 let up = self.nodes[at].up.as_ref();

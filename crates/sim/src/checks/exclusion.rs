@@ -4,6 +4,8 @@
 //! has passed its own deadline holds nothing: the node stops itself before anybody acts on it, and
 //! whoever took its locks over waited for that.
 
+use o2cb::Now;
+use o2cb::heartbeat::RegionStatus;
 use o2cb::o2dlm::LockKey;
 use o2cb::o2dlm::message::LockMode;
 
@@ -12,7 +14,7 @@ use crate::world::World;
 impl World {
     /// A lock was granted: who else relies on what excludes it?
     pub(crate) fn check_exclusion(&mut self, index: usize, domain: usize, key: LockKey) {
-        if self.is_past_deadline(index) {
+        if self.may_be_replaced(index) {
             return;
         }
         let Some(own) = self.held(index, domain, key) else { return };
@@ -31,7 +33,7 @@ impl World {
             }
         }
         for (other, other_key, held) in conflicts {
-            if !self.is_past_deadline(other) {
+            if !self.may_be_replaced(other) {
                 let (me, node) = (self.nodes[index].id, self.nodes[other].id);
                 self.fail(
                     "I1 exclusion",
@@ -46,13 +48,28 @@ impl World {
 
     /// Whether a node should have stopped itself by now, and will before it does anything else.
     pub(crate) fn is_past_deadline(&self, index: usize) -> bool {
+        self.has_expired(index, |region| region.deadline)
+    }
+
+    /// Whether others may have taken a node for dead. Time that was negotiated is not defended: nodes
+    /// agree that all their disks hang, and if they do not come back together, some count on.
+    pub(crate) fn may_be_replaced(&self, index: usize) -> bool {
+        let length = self.plan.timeouts.write_timeout();
+        self.has_expired(index, |region| {
+            let written = region.last_good_pass.map(|at| at + length);
+            region.deadline.min(written).or(region.deadline)
+        })
+    }
+
+    fn has_expired(
+        &self,
+        index: usize,
+        deadline: impl Fn(&RegionStatus<'_>) -> Option<Now>,
+    ) -> bool {
         let local = self.local(index);
         let Some(up) = &self.nodes[index].up else { return true };
-        let heartbeat = up.stack.heartbeat();
-        let expired = up.regions.iter().filter(|region| {
-            let deadline = heartbeat.region(**region).and_then(|region| region.deadline);
-            deadline.is_some_and(|at| at <= local)
-        });
+        let regions = up.regions.iter().filter_map(|id| up.stack.heartbeat().region(*id));
+        let expired = regions.filter(|region| deadline(region).is_some_and(|at| at <= local));
         2 * expired.count() >= up.regions.len().max(1)
     }
 }

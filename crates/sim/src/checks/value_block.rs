@@ -4,8 +4,10 @@
 //! no mark for a value that is not valid: it reads as zeros, which is allowed only where something may
 //! have lost it: a death, or a moment at which nobody held a lock on the resource.
 
+use o2cb::NodeId;
 use o2cb::o2dlm::message::{LockMode, LockName};
 
+use crate::user::Held;
 use crate::world::{Name, World};
 
 /// What the value block of a resource may contain.
@@ -78,6 +80,22 @@ pub(crate) fn lvb_of(value: u64) -> [u8; 64] {
 }
 
 impl World {
+    /// A node is taken for dead: what it was writing is lost, though it may not have stopped yet.
+    pub(crate) fn missed(&mut self, node: NodeId) {
+        let up = self.index_of(node).and_then(|at| self.nodes[at].up.as_ref());
+        let domains = up.iter().flat_map(|up| up.domains.iter().enumerate());
+        let writes = |held: &&Held| held.asked.is_none() && held.mode == Some(LockMode::EX);
+        let lost: Vec<Name> = domains
+            .flat_map(|(at, domain)| {
+                domain.client.locks.values().filter(writes).map(move |held| (at, held.name))
+            })
+            .collect();
+        for name in lost {
+            self.registers.entry(name).or_default().lost();
+        }
+        self.registers.values_mut().for_each(Register::shaken);
+    }
+
     /// A new value for a resource.
     pub(crate) fn new_value(&mut self, name: Name) -> u64 {
         self.coverage.count("value written");

@@ -170,6 +170,8 @@ impl Region {
         self.counters.passes += 1;
         self.last_pass_took = now.saturating_sub(started);
         self.last_pass = result;
+        let in_time = issued.is_some() && self.last_pass_took < PERIOD;
+        self.calm_passes = if in_time { self.calm_passes.saturating_add(1) } else { 0 };
         if let Some(wall_seconds) = self.stop_asked {
             return self.leave(wall_seconds, view);
         }
