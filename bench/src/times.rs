@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn percentiles_come_from_all_times() {
         let mut times = Vec::new();
-        let median = time_block(&mut times, 9, |_| (), |_| (), |_| ());
+        let median = time_block(Clock::Wall, &mut times, 9, |_| (), |_| (), |_| ());
         assert_eq!(times.len(), 9);
         assert!(times.contains(&median));
         assert_eq!(percentiles((0..=1000).map(f64::from).collect()), [500.0, 990.0, 999.0]);
@@ -72,6 +72,7 @@ mod tests {
         let part = |part: char| move |number: usize| (part, number);
         let note = |what| seen.borrow_mut().push(what);
         time_block(
+            Clock::Wall,
             &mut Vec::new(),
             2,
             |number| note(part('a')(number)),
