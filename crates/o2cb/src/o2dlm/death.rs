@@ -128,12 +128,11 @@ impl Domain {
             lock.pending.remove(Pending::LOCK | Pending::CONVERT);
             // Where the grant came before the reply, it stands.
             match queue {
-                Some(Queue::Blocked) if pending.intersects(Pending::LOCK | Pending::CANCEL) => {
+                Some(Queue::Blocked) if pending.contains(Pending::LOCK) => {
+                    lock.pending.insert(Pending::UNHEARD);
                     self.tables.dequeue(key);
                 }
-                Some(Queue::Converting)
-                    if pending.intersects(Pending::CONVERT | Pending::CANCEL) =>
-                {
+                Some(Queue::Converting) if pending.contains(Pending::CONVERT) => {
                     self.conversion_back(key);
                 }
                 // Not recovered, and gone when recovery is over. It is unlocked once more if it turns out

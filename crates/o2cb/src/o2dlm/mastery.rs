@@ -148,6 +148,7 @@ impl Domain {
         mle.maybe = NodeMap::EMPTY;
         mle.maybe.insert(self.me);
         if must_wait {
+            self.recovery.votes_wait();
             return;
         }
         if name.is_recovery() && !others.is_empty() {

@@ -39,6 +39,8 @@ pub(super) struct Recovery {
     master: Option<NodeId>,
     /// This node drives, or tries to; local users wait.
     active: bool,
+    /// Votes wait until no dead member is pending.
+    votes_wait: bool,
     /// As a member: stage 1 of finalization was seen. As the master: it has begun.
     finalize: bool,
     phase: Phase,
@@ -109,6 +111,10 @@ impl Recovery {
         self.untold.remove(node);
     }
 
+    pub(super) fn votes_wait(&mut self) {
+        self.votes_wait = true;
+    }
+
     /// The one being recovered.
     pub(super) fn dead(&self) -> Option<NodeId> {
         self.dead
@@ -154,7 +160,7 @@ impl Domain {
         for waiter in waiters {
             self.resume(waiter);
         }
-        if !self.recovery.is_pending() {
+        if !self.recovery.is_pending() && std::mem::take(&mut self.recovery.votes_wait) {
             self.votes_go_on();
         }
     }
