@@ -49,6 +49,7 @@ macro_rules! conformance_suite {
             a_writer_that_goes_on_as_a_reader_lets_other_readers_in,
             the_hook_runs_before_another_node_has_the_lock,
             users_of_one_node_do_not_keep_another_one_waiting_for_ever,
+            a_node_that_comes_last_is_served_among_those_that_pass_the_lock_on,
             a_lock_that_is_given_back_is_had_again,
             a_cached_value_is_loaded_anew_when_another_node_has_changed_it,
             a_store_that_fails_leaves_no_value_in_any_cache,
@@ -275,6 +276,28 @@ pub fn users_of_one_node_do_not_keep_another_one_waiting_for_ever(members: &[Clu
         let lock = members[1].lock("streak").expect("a name");
         let had: Result<Vec<_>, Error> =
             (0..20).map(|_| lock.try_lock_for(PATIENCE).map(drop)).collect();
+        stop.store(true, Ordering::Relaxed);
+        had.expect("granted in the end");
+    });
+}
+
+pub fn a_node_that_comes_last_is_served_among_those_that_pass_the_lock_on(members: &[Cluster]) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for member in &members[..2] {
+            scope.spawn(|| {
+                let lock = member.lock("passed on").expect("a name");
+                while !stop.load(Ordering::Relaxed) {
+                    let guard = lock.lock().expect("granted in the end");
+                    while !guard.is_wanted() && !stop.load(Ordering::Relaxed) {
+                        thread::yield_now();
+                    }
+                }
+            });
+        }
+        // By now both have it in turn.
+        thread::sleep(MOMENT);
+        let had = members[2].lock("passed on").expect("a name").try_lock_for(PATIENCE).map(drop);
         stop.store(true, Ordering::Relaxed);
         had.expect("granted in the end");
     });

@@ -36,7 +36,11 @@ impl DlmLock for GlueLock {
     fn lock(&self, level: Level, convert: bool, noqueue: bool) -> Result<(), Errno> {
         // A resource that has no value leaves the block as it is: what is in it is of a former life.
         self.lksb.set_lvb(&[])?;
-        let mut flags = LockFlags::VALBLK;
+        let mut flags = match level {
+            // In nobody's way, so it need not wait for anybody.
+            Level::NL => LockFlags::EXPEDITE,
+            _ => LockFlags::VALBLK,
+        };
         flags.set(LockFlags::CONVERT, convert);
         // Where the stack can, a holder that only caches its lock is asked to give way all the same.
         flags.set(LockFlags::NOQUEUE | LockFlags::NOQUEUEBAST, noqueue);

@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub(crate) queue: Queue,
     /// Whether the lock manager has a lock for this resource.
     attached: bool,
+    /// Whether a lock is to begin at NL, because what is wanted is not free.
+    attach_null: bool,
     /// The operation that is outstanding.
     busy: Option<Busy>,
     /// Grows when PENDING is cleared.
@@ -125,6 +127,7 @@ impl State {
         State {
             queue: Queue::default(),
             attached: false,
+            attach_null: false,
             busy: None,
             generation: 0,
             blocking: Level::NL,
@@ -201,11 +204,18 @@ impl State {
         let Some((level, patient)) = self.queue.front() else {
             return self.drop_if_unused(word);
         };
-        (level > now.level()).then(|| {
-            let action = if self.attached { Action::Convert } else { Action::Attach };
-            let convert = self.attached;
-            self.begin(action, level, CallKind::Lock { level, convert, noqueue: !patient })
+        (level > now.level()).then(|| match (self.attached, self.attach_null) {
+            (true, _) => self.ask(Action::Convert, level, !patient),
+            // Lock managers grant conversions before new locks, so among nodes that convert a new lock
+            // would wait for ever: it may be granted at once, or else begins as one that converts too.
+            (false, false) => self.ask(Action::Attach, level, true),
+            (false, true) => self.ask(Action::Attach, Level::NL, false),
         })
+    }
+
+    fn ask(&mut self, action: Action, level: Level, noqueue: bool) -> Call {
+        let convert = action == Action::Convert;
+        self.begin(action, level, CallKind::Lock { level, convert, noqueue })
     }
 
     fn down(&mut self, from: Level, to: Level) -> Call {
@@ -308,6 +318,7 @@ impl State {
         let before = word.look().level();
         let busy = self.finish()?;
         self.attached = true;
+        self.attach_null = false;
         word.set_level(busy.level);
         if busy.action == Action::Down {
             self.flush = self.flush.again();
@@ -325,6 +336,7 @@ impl State {
         match (busy.action, errno) {
             (Action::Attach | Action::Convert, Errno::EAGAIN) => {
                 self.queue.fail_above(level, true, Failure::WouldWait);
+                self.attach_null = busy.action == Action::Attach && !self.queue.is_empty();
             }
             // Both sides of the deadlock hold PR: one has to let go of it.
             (Action::Convert, Errno::EDEADLK) => self.blocking = Level::EX,

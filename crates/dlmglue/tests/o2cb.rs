@@ -23,9 +23,10 @@ mod storage;
 mod examples;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use stackglue::Glue;
-use stackglue_dlmglue::{Cluster, ClusterOptions};
+use stackglue_dlmglue::{Cluster, ClusterOptions, Membership};
 
 fn members() -> Vec<Cluster> {
     static MEMBERS: OnceLock<Vec<Cluster>> = OnceLock::new();
@@ -46,3 +47,38 @@ fn members() -> Vec<Cluster> {
 
 stackglue_dlmglue::conformance_suite!(members);
 examples!(members);
+
+/// The node that dies took the last epoch of the group, so both the token of the name and the count of
+/// epochs go with it.
+#[test]
+fn a_token_grows_although_its_node_and_the_count_of_epochs_have_died() {
+    let (mut nodes, _directory) = cluster::start(2);
+    let members = nodes.clone().into_iter().map(|node| {
+        let glue = Glue::new();
+        glue.register(Arc::new(stackglue_o2cb::O2cbPlugin::new(node))).expect("new");
+        let membership = Membership::new();
+        let options = ClusterOptions::new("deaths").stack("o2cb").membership(&membership);
+        let joined = options.connect(&glue).unwrap_or_else(|error| panic!("{error}"));
+        (membership, joined)
+    });
+    let members: Vec<_> = members.collect();
+    let survivor = members[0].1.lock("ledger").expect("a name");
+    let first = survivor.lock().expect("free").token();
+    let doomed = members[1].1.lock("ledger").expect("a name");
+    let guard = doomed.lock().expect("given back");
+    let other = members[1].1.lock("other").expect("a name");
+    let last = guard.token().max(other.lock().expect("free").token());
+    assert!(guard.token() > first);
+    members[1].0.lose("it is stopped");
+    assert_eq!(guard.lost(), Some("it is stopped"));
+    nodes.remove(1).stop();
+    for name in ["ledger", "other"] {
+        let lock = members[0].1.lock(name).expect("a name");
+        let token = lock.try_lock_for(Duration::from_secs(60)).expect("recovered").token();
+        assert!(token > last, "{name}: {token} after {last}");
+    }
+    drop(guard);
+    drop((doomed, other));
+    drop(members);
+    nodes.remove(0).stop();
+}
