@@ -15,6 +15,8 @@ pub(crate) enum Suite {
     Rig,
     /// The classic stack beside kernels that run it: crates/o2cb/tests/lab
     O2cb,
+    /// The daemon in a kernel that may be reset: crates/daemon/tests/lab
+    Daemon,
 }
 
 /// Runs the tests of a suite whose names contain `filter`; without a suite, says what there is.
@@ -37,7 +39,9 @@ pub(crate) fn run(suite: Option<Suite>, filter: Option<&str>) -> ExitCode {
 
 /// All suites, each as a step of `cargo xtask test`; skipped where the lab cannot run.
 pub(crate) fn step(report: &mut Report) {
-    for (name, suite) in [("lab", Suite::Rig), ("lab o2cb", Suite::O2cb)] {
+    for (name, suite) in
+        [("lab", Suite::Rig), ("lab o2cb", Suite::O2cb), ("lab daemon", Suite::Daemon)]
+    {
         report.suite_unless(name, obstacle, tests(suite), Counts::of_cargo_test);
     }
 }
@@ -48,6 +52,7 @@ fn tests(suite: Suite) -> Shell {
     let package = match suite {
         Suite::Rig => "stackglue-lab",
         Suite::O2cb => "stackglue-o2cb",
+        Suite::Daemon => "stackglue-daemon",
     };
     let cargo = cargo(["test", "--package", package, "--features", "lab", "--test", "lab"]);
     cargo.args(["--locked", "--", "--test-threads", "1"])
@@ -69,6 +74,7 @@ missing is installed (apt). A lab takes about 15 s to come up.
 
     cargo xtask lab o2cb             every test beside kernels that run o2cb
     cargo xtask lab rig              the lab itself
+    cargo xtask lab daemon           the daemon in a kernel that it resets
     cargo xtask lab SUITE FILTER     those whose names contain FILTER
     lab/lab help                     the lab by hand; lab/README.md says more
 

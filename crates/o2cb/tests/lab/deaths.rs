@@ -139,6 +139,7 @@ fn a_kernel_and_we_declare_a_silent_node_dead_at_the_same_time() -> Result<(), E
         assert!(eventually(RECOVERY, || *us.died.lock() == [2]));
         us.leave();
         ours.stop();
+        assert_eq!(one.kernel_errors(&LOST)?, [] as [String; 0]);
         Ok(())
     })
 }

@@ -5,6 +5,7 @@
 
 mod deaths;
 mod kernels;
+mod links;
 mod locks;
 mod mix;
 mod ours;

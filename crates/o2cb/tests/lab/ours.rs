@@ -22,11 +22,16 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(45);
 
 /// What a kernel says of a peer that goes without a word: sends to it fail, and what needed them is
 /// tried again when it is dead.
-pub(crate) const LOST: [&str; 4] = [
+pub(crate) const LOST: [&str; 8] = [
     "status = -112",
     "status = -107",
     "Error -112 when sending message",
     "Error -107 when sending message",
+    "error -107 send DEREF",
+    // A vote that it had a part in begins anew.
+    "dlm_do_master_request:1346 ERROR: link to",
+    "dlm_restart_lock_mastery:1235 ERROR: node down!",
+    "dlm_wait_for_lock_mastery:1059 ERROR: status = -11",
 ];
 
 /// Two kernels, and one number for us: above theirs, or below.
