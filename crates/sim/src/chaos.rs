@@ -322,6 +322,7 @@ impl World {
         }
         self.drop_sockets(index, silently);
         self.after(back, Event::Start { node: index });
+        self.go_with_the_last();
     }
 
     /// Every fault is over.

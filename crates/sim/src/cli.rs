@@ -36,6 +36,7 @@ pub fn main() -> ExitCode {
         for line in &outcome.last {
             println!("{line}");
         }
+        for line in &outcome.state { println!("{line}"); }
         println!("{:?} {:?} events {}", outcome.violation, outcome.time, outcome.events);
         return ExitCode::SUCCESS;
     }

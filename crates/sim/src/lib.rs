@@ -14,6 +14,7 @@ mod node;
 mod plan;
 mod rng;
 mod run;
+mod state;
 mod storage;
 mod tap;
 mod user;

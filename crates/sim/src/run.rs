@@ -23,6 +23,8 @@ pub(crate) struct Outcome {
     pub(crate) hash: u64,
     /// The last lines of the log, if they were kept.
     pub(crate) last: Vec<String>,
+    /// How the nodes were when something was wrong.
+    pub(crate) state: Vec<String>,
 }
 
 /// How often it is looked whether everything has come right.
@@ -44,7 +46,9 @@ pub(crate) fn run(plan: &Plan, log: Log) -> Outcome {
         world.violation = None;
         world.fail("I20 no panic", what);
     }
+    let state = if world.violation.is_some() { world.state() } else { Vec::new() };
     Outcome {
+        state,
         violation: world.violation,
         time: world.now,
         nodes: plan.nodes.len(),
