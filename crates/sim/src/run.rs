@@ -16,7 +16,6 @@ pub(crate) struct Outcome {
     pub(crate) violation: Option<Violation>,
     /// Simulated.
     pub(crate) time: Duration,
-    pub(crate) nodes: usize,
     pub(crate) events: u64,
     pub(crate) coverage: Coverage,
     /// Of every line of the log, if there was one.
@@ -51,7 +50,6 @@ pub(crate) fn run(plan: &Plan, log: Log) -> Outcome {
         state,
         violation: world.violation,
         time: world.now,
-        nodes: plan.nodes.len(),
         events: world.events,
         coverage: world.coverage,
         hash: world.log.hash(),
