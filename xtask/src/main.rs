@@ -9,6 +9,7 @@ mod links;
 mod readme;
 mod report;
 mod shell;
+mod sim;
 mod test;
 mod tidy;
 
@@ -42,8 +43,13 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
-    /// Replay clusters from a seed (arrives with o2cb)
-    Sim,
+    /// Run clusters from seeds, under every fault; `cargo xtask sim --help` says how
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// What the simulator is told
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run tests beside real kernels; without a suite, say what that is
     Lab {
         /// Which tests
@@ -81,10 +87,7 @@ fn main() -> ExitCode {
         Task::Lab { suite, filter } => lab::run(suite, filter.as_deref()),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Demo => demo::run(),
-        Task::Sim => {
-            eprintln!("arrives with o2cb");
-            ExitCode::from(2)
-        }
+        Task::Sim { arguments } => sim::run(&arguments),
         Task::Dist => dist::run(),
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::counts::Counts;
 use crate::report::{Outcome, Report};
 use crate::shell::{Shell, cargo};
-use crate::{lab, readme, tidy};
+use crate::{lab, readme, sim, tidy};
 
 /// Runs every step, also after one failed, cheap ones first.
 pub(crate) fn run() -> ExitCode {
@@ -66,6 +66,7 @@ pub(crate) fn run() -> ExitCode {
             .env("LOOM_MAX_PREEMPTIONS", "3"),
         Counts::of_cargo_test,
     );
+    report.command("sim", sim::command().args(["--seeds", "200"]));
     report.check("readme", readme::COMMAND, readme::check);
     deny(&mut report);
     lab::step(&mut report);

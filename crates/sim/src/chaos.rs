@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use o2cb::o2net::Header;
-
 use crate::fault::Fault;
-use crate::network::Item;
 use crate::node::Node;
 use crate::world::{Event, Phase, World};
 
 impl World {
     pub(crate) fn strike(&mut self, at: usize) {
-        if self.phase != Phase::Safety {
+        if self.phase != Phase::Safety || self.plan.is_without(at) {
             return;
         }
         let fault = self.plan.faults[at].fault;
@@ -55,8 +52,6 @@ impl World {
                 }
             }
             Fault::ResetIdle { .. }
-            | Fault::Reset { .. }
-            | Fault::Garble { .. }
             | Fault::ClockStep { .. }
             | Fault::Leave { .. }
             | Fault::UserDies { .. }
@@ -169,20 +164,6 @@ impl World {
                 {
                     self.coverage.count("F7 idle connection reset");
                     self.reset(connection);
-                }
-            }
-            Fault::Reset { one, other } => {
-                if let Some((connection, _)) = self.connection_of(one, other) {
-                    self.reset(connection);
-                }
-            }
-            Fault::Garble { from, to } => {
-                if let Some((connection, end)) = self.connection_of(from, to)
-                    && self.is_idle(connection)
-                {
-                    let mut garbage = Header::request(500, 0, 0, 0).to_bytes();
-                    garbage[0] ^= 0x40;
-                    self.push(connection, end, Item::Bytes(garbage.as_slice().into()));
                 }
             }
             Fault::Stranger { to } => self.stranger(to),
@@ -322,6 +303,7 @@ impl World {
         }
         self.drop_sockets(index, silently);
         self.after(back, Event::Start { node: index });
+        self.go_with_the_last();
     }
 
     /// Every fault is over.

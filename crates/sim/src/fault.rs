@@ -29,10 +29,6 @@ pub(crate) enum Fault {
     SlowLink { from: usize, to: usize, by: Duration, lasts: Duration },
     /// A connection on which nothing is under way ends at both sides.
     ResetIdle { one: usize, other: usize },
-    /// F7, F8: a connection ends, with what is on its way.
-    Reset { one: usize, other: usize },
-    /// F14: a frame is garbled, and with it the connection lost.
-    Garble { from: usize, to: usize },
     /// F19: a node does nothing.
     Pause { node: usize, lasts: Duration },
     /// F21: each thing that a node does takes that long.
@@ -78,8 +74,6 @@ impl Fault {
             Fault::Split { .. } => "F4 partition",
             Fault::SlowLink { .. } => "F1 slow link",
             Fault::ResetIdle { .. } => "F7 reset, nothing lost",
-            Fault::Reset { .. } => "F8 reset, bytes lost",
-            Fault::Garble { .. } => "F14 garbled frame",
             Fault::Pause { .. } => "F19 pause",
             Fault::Slow { .. } => "F21 slow node",
             Fault::Kill { .. } => "F16 process killed",
@@ -97,6 +91,36 @@ impl Fault {
             Fault::UserDies { .. } => "F25 user dies",
             Fault::HandlersHang { .. } => "F24 handlers hang",
             Fault::Stranger { .. } => "F36 stranger",
+        }
+    }
+}
+
+impl Fault {
+    /// The last of the nodes that it is about.
+    pub(crate) fn highest_node(self) -> usize {
+        match self {
+            Fault::Cut { from: one, to: other, .. }
+            | Fault::Part { one, other, .. }
+            | Fault::SlowLink { from: one, to: other, .. }
+            | Fault::ResetIdle { one, other } => one.max(other),
+            Fault::Pause { node, .. }
+            | Fault::Slow { node, .. }
+            | Fault::Kill { node, .. }
+            | Fault::PowerOff { node, .. }
+            | Fault::ClockStep { node, .. }
+            | Fault::SlowDisk { node, .. }
+            | Fault::StuckDisk { node, .. }
+            | Fault::DiskErrors { node, .. }
+            | Fault::TornWrites { node, .. }
+            | Fault::Leave { node, .. }
+            | Fault::Stop { node, .. }
+            | Fault::UserDies { node }
+            | Fault::HandlersHang { node, .. }
+            | Fault::Stranger { to: node } => node,
+            Fault::Split { .. }
+            | Fault::PowerOffMany { .. }
+            | Fault::Ambush { .. }
+            | Fault::StoragePause { .. } => 0,
         }
     }
 }

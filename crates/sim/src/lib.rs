@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod campaign;
 mod chaos;
 mod checks;
 mod cli;
@@ -9,13 +10,20 @@ mod clock;
 mod coverage;
 mod fault;
 mod log;
+mod mutants;
 mod network;
 mod node;
 mod plan;
+mod report;
 mod rng;
 mod run;
+mod scale;
+mod shrink;
+mod state;
 mod storage;
 mod tap;
+#[cfg(test)]
+mod tests;
 mod user;
 mod world;
 pub use cli::main;

@@ -267,7 +267,7 @@ impl World {
     }
 
     /// Sends something from one end of a connection, behind all that was sent before.
-    pub(crate) fn push(&mut self, connection: usize, end: usize, item: Item) {
+    fn push(&mut self, connection: usize, end: usize, item: Item) {
         let ends = &self.network.connections[connection].ends;
         let (from, to) = (ends[end].node, ends[1 - end].node);
         let wait = self.latency(from, to);

@@ -47,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) untold: Vec<(usize, NodeId)>,
     /// Whether it is wanted in each domain, and from when on.
     pub(crate) wanted: Vec<Duration>,
+    /// Somebody has taken this life of it for dead.
+    pub(crate) missed: bool,
     /// It stops in good order.
     pub(crate) stops: Option<Duration>,
 }
@@ -93,6 +95,7 @@ impl Node {
             handlers_hang: 0,
             untold: Vec::new(),
             wanted: vec![Duration::ZERO; plan.domains],
+            missed: false,
             stops: None,
         }
     }
@@ -134,6 +137,7 @@ impl World {
         let node = &mut self.nodes[index];
         node.life += 1;
         node.powered = true;
+        node.missed = false;
         node.stops = None;
         node.backlog.clear();
         node.untold.clear();
@@ -260,7 +264,8 @@ impl World {
                 let what = if up { "lives" } else { "is dead" };
                 self.note(|| format!("n{me} # n{node} {what}"));
                 self.coverage.count(if up { "heartbeat seen" } else { "heartbeat missed" });
-                if !up {
+                let leaves = self.nodes[index].up.as_ref().is_some_and(|up| up.leaving);
+                if !up && !leaves {
                     self.missed(node);
                 }
             }
@@ -341,14 +346,17 @@ impl World {
         let stops = node.stops.is_some_and(|at| at <= now);
         let Some(up) = &mut node.up else { return };
         if up.start_failed {
-            return self.process_ends(index, Duration::from_secs(1));
+            // Not in step with another that could not start because this one came and went.
+            let back = self.millis((500, 15_000));
+            return self.process_ends(index, back);
         }
         if up.leaving || up.steady.len() < up.regions.len() {
             return;
         }
+        let hangs = self.running().any(|(at, _)| self.hangs(at));
         for domain in 0..self.plan.domains {
             let Some(up) = &self.nodes[index].up else { return };
-            let wanted = self.nodes[index].wanted[domain] <= now && !stops;
+            let wanted = (self.nodes[index].wanted[domain] <= now && !stops) || hangs;
             let membership = &up.domains[domain];
             match membership.id {
                 None if wanted && membership.again <= now => self.join(index, domain),
@@ -381,6 +389,9 @@ impl World {
             .map(|node| PeerAddress { node: node.id, address: address(node.id), port: PORT })
             .collect();
         let global = self.plan.global_regions;
+        if self.nodes[index].up.as_ref().is_some_and(|up| !self.knows_of_all(up)) {
+            return;
+        }
         let Some(up) = &mut self.nodes[index].up else { return };
         let (me, live) = (up.stack.me(), up.stack.live_nodes());
         let calm = up.stack.heartbeat().is_calm();
@@ -440,19 +451,37 @@ impl World {
         self.power_off(index, back);
     }
 
-    /// Whether a node hangs, may still go on, and nobody who runs knows it: nodes that start would not
-    /// know that it lives, and nor would those of a kernel. It takes the restart of all others within
-    /// the dead threshold, and is a limit of the heartbeat.
+    /// Whether a node does nothing, or cannot write, and may go on.
+    fn hangs(&self, index: usize) -> bool {
+        let path = &self.storage.paths[index];
+        let hangs = self.nodes[index].pauses > 0 || path.stuck > 0 || path.errors > 0;
+        hangs && !self.is_past_deadline(index)
+    }
+
+    /// Whether a node sees all that hang.
+    fn knows_of_all(&self, up: &Up) -> bool {
+        let hanging = self.running().filter(|(at, _)| self.hangs(*at));
+        hanging.into_iter().all(|(at, _)| up.stack.live_nodes().contains(self.nodes[at].id))
+    }
+
+    /// Whether a node hangs, may go on, and nobody who runs knows it. Nodes that start would not know
+    /// that it lives, and nor would those of a kernel. It takes the restart of all others while one
+    /// hangs, and is a limit of the heartbeat.
     fn somebody_hangs_unseen(&self) -> bool {
-        let is_seen = |id: NodeId| {
-            self.running()
-                .any(|(at, up)| self.nodes[at].id != id && up.stack.live_nodes().contains(id))
-        };
-        self.running().any(|(at, _)| {
-            let path = &self.storage.paths[at];
-            let hangs = self.nodes[at].pauses > 0 || path.stuck > 0 || path.errors > 0;
-            hangs && !self.is_past_deadline(at) && !is_seen(self.nodes[at].id)
-        })
+        self.running().any(|(at, _)| self.hangs(at))
+            && !self.running().any(|(at, up)| !self.hangs(at) && self.knows_of_all(up))
+    }
+
+    /// The nodes that have not seen one that hangs go with the last that has.
+    pub(crate) fn go_with_the_last(&mut self) {
+        if !self.somebody_hangs_unseen() {
+            return;
+        }
+        for index in 0..self.nodes.len() {
+            if !self.hangs(index) && self.nodes[index].up.is_some() {
+                self.power_off(index, Duration::from_secs(1));
+            }
+        }
     }
 
     /// Where a node is wanted: whether it is there.

@@ -34,6 +34,48 @@ pub(crate) struct Plan {
     /// How long a handler takes that is told of a death, in milliseconds.
     pub(crate) handler_ms: (u64, u64),
     pub(crate) faults: Vec<Planned>,
+    /// Faults that do not strike, by number.
+    pub(crate) without: Vec<usize>,
+}
+
+/// What a person wants otherwise than the seed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Overrides {
+    pub(crate) nodes: Option<usize>,
+    pub(crate) users: Option<usize>,
+    pub(crate) without: Vec<usize>,
+}
+
+impl Overrides {
+    /// The plan with these.
+    pub(crate) fn of(&self, plan: &Plan) -> Plan {
+        let mut plan = plan.clone();
+        let nodes = self.nodes.unwrap_or(plan.nodes.len()).clamp(2, plan.nodes.len());
+        plan.nodes.truncate(nodes);
+        plan.users = self.users.unwrap_or(plan.users).max(1);
+        plan.without.clone_from(&self.without);
+        let gone = |planned: &Planned| planned.fault.highest_node() >= nodes;
+        let missing = plan.faults.iter().enumerate().filter(|(_, planned)| gone(planned));
+        let missing: Vec<usize> = missing.map(|(at, _)| at).collect();
+        plan.without.extend(missing);
+        plan
+    }
+
+    /// As arguments of the command.
+    pub(crate) fn arguments(&self) -> String {
+        let mut text = String::new();
+        if let Some(nodes) = self.nodes {
+            text.push_str(&format!(" --nodes {nodes}"));
+        }
+        if let Some(users) = self.users {
+            text.push_str(&format!(" --users {users}"));
+        }
+        if !self.without.is_empty() {
+            let numbers: Vec<String> = self.without.iter().map(usize::to_string).collect();
+            text.push_str(&format!(" --without {}", numbers.join(",")));
+        }
+        text
+    }
 }
 
 /// How users behave, in percent.
@@ -88,10 +130,18 @@ impl Plan {
             drift_ppm: nodes.iter().map(|_| rng.below(1001) as i64 - 500).collect(),
             handler_ms: rng.pick(&[(0, 0), (0, 5), (1, 400), (500, 3000)]),
             faults: Vec::new(),
+            without: Vec::new(),
             nodes,
         };
         plan.faults = fault::draw(&plan, &mut rng);
         plan
+    }
+}
+
+impl Plan {
+    /// Whether that fault does not strike.
+    pub(crate) fn is_without(&self, fault: usize) -> bool {
+        self.without.contains(&fault)
     }
 }
 

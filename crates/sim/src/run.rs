@@ -16,13 +16,14 @@ pub(crate) struct Outcome {
     pub(crate) violation: Option<Violation>,
     /// Simulated.
     pub(crate) time: Duration,
-    pub(crate) nodes: usize,
     pub(crate) events: u64,
     pub(crate) coverage: Coverage,
     /// Of every line of the log, if there was one.
     pub(crate) hash: u64,
     /// The last lines of the log, if they were kept.
     pub(crate) last: Vec<String>,
+    /// How the nodes were when something was wrong.
+    pub(crate) state: Vec<String>,
 }
 
 /// How often it is looked whether everything has come right.
@@ -44,10 +45,11 @@ pub(crate) fn run(plan: &Plan, log: Log) -> Outcome {
         world.violation = None;
         world.fail("I20 no panic", what);
     }
+    let state = if world.violation.is_some() { world.state() } else { Vec::new() };
     Outcome {
+        state,
         violation: world.violation,
         time: world.now,
-        nodes: plan.nodes.len(),
         events: world.events,
         coverage: world.coverage,
         hash: world.log.hash(),

@@ -417,7 +417,7 @@ impl World {
             .collect();
         for (domain, locks) in members.into_iter().enumerate() {
             for (name, _, writes) in &locks {
-                if *writes {
+                if *writes && !self.nodes[index].missed {
                     // Nobody knows what it wrote.
                     self.registers.entry((domain, *name)).or_default().lost();
                 }

@@ -322,6 +322,11 @@ impl Heartbeat {
             if let Some(region) = this.regions.get_mut(&id) {
                 input(region, &mut this.view);
             }
+            for node in std::mem::take(&mut this.view.reborn).iter() {
+                for region in this.regions.values_mut() {
+                    region.reborn_elsewhere(node, &mut this.view);
+                }
+            }
         });
         self.forget_if_stopped(id);
     }

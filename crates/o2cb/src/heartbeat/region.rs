@@ -336,6 +336,14 @@ impl Region {
         self.live = NodeMap::EMPTY;
     }
 
+    /// Another region has seen that a node has died and lives again. Were it to come up there before
+    /// it went down here, nobody would hear of its death.
+    pub(super) fn reborn_elsewhere(&mut self, node: NodeId, view: &mut View) {
+        if self.live.remove(node) && self.slots[node.index()].shut_down() {
+            view.down_in_one(node);
+        }
+    }
+
     fn start_failed(&mut self, error: StartError, view: &mut View) {
         view.outputs.push_back(Output::StartFailed { region: self.id, error });
     }

@@ -31,6 +31,8 @@ pub(super) struct Sampled {
 pub(super) enum Turn {
     Up,
     Down,
+    /// No longer live, because another life of it writes.
+    Reborn,
 }
 
 impl Slot {
@@ -88,6 +90,10 @@ impl Slot {
         if self.equal_samples >= dead_threshold || reborn {
             self.live = false;
             // Who was born again writes: that change counts towards being live again.
+            // Generation 0 says goodbye, to this region.
+            if reborn && self.generation != 0 {
+                return Some(Turn::Reborn);
+            }
             if !reborn {
                 self.changed_samples = 0;
             }
@@ -270,7 +276,7 @@ mod tests {
     fn another_generation_is_a_death_and_one_more_change_a_birth() {
         let mut writer = Writer::live();
         writer.block.generation = 8;
-        assert_eq!(writer.writes(1008), Some(Turn::Down));
+        assert_eq!(writer.writes(1008), Some(Turn::Reborn));
         assert_eq!(writer.is_silent(), None);
         assert_eq!(writer.writes(1010), Some(Turn::Up));
     }

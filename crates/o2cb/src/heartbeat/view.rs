@@ -16,6 +16,8 @@ pub(super) struct View {
     /// Meant for global mode; empty in local mode, where a region's number is always 0.
     pub(super) regions: GlobalRegions,
     pub(super) outputs: VecDeque<Output>,
+    /// Nodes that a region has just seen to live again after a death.
+    pub(super) reborn: NodeMap,
     live: NodeMap,
     /// In how many regions each node is live.
     live_in: Box<[u32; NODES_MAX]>,
@@ -30,6 +32,7 @@ impl View {
             dead_threshold,
             regions: GlobalRegions::default(),
             outputs: VecDeque::new(),
+            reborn: NodeMap::EMPTY,
             live: NodeMap::EMPTY,
             live_in: Box::new([0; NODES_MAX]),
         }

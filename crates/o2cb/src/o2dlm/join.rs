@@ -384,9 +384,10 @@ impl Domain {
             DomainState::New if self.joining.is_none() => return JoinReply::OkNoMap,
             _ => {}
         }
+        // Who joins now would know nothing of a death that is not recovered yet, and might be granted
+        // what the dead node held.
         if self.joining.is_some()
-            || self.recovery.is_active()
-            || self.recovery.pending().contains(node)
+            || self.recovery.is_pending()
             || self.members.contains(node)
             || self.state == DomainState::New
         {

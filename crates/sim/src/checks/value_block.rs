@@ -82,7 +82,11 @@ pub(crate) fn lvb_of(value: u64) -> [u8; 64] {
 impl World {
     /// A node is taken for dead: what it was writing is lost, though it may not have stopped yet.
     pub(crate) fn missed(&mut self, node: NodeId) {
-        let up = self.index_of(node).and_then(|at| self.nodes[at].up.as_ref());
+        let Some(index) = self.index_of(node) else { return };
+        if std::mem::replace(&mut self.nodes[index].missed, true) {
+            return;
+        }
+        let up = self.nodes[index].up.as_ref();
         let domains = up.iter().flat_map(|up| up.domains.iter().enumerate());
         let writes = |held: &&Held| held.asked.is_none() && held.mode == Some(LockMode::EX);
         let lost: Vec<Name> = domains
@@ -104,6 +108,10 @@ impl World {
 
     /// A user was given a value.
     pub(crate) fn check_value(&mut self, index: usize, name: Name, lvb: &[u8; 64]) {
+        // Whoever has to stop gets what was on its way to it: nobody relies on that.
+        if self.may_be_replaced(index) {
+            return;
+        }
         let value = value_of(lvb);
         let torn = *lvb != lvb_of(value);
         let register = self.registers.entry(name).or_default();

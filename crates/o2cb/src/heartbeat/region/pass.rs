@@ -124,9 +124,12 @@ impl Region {
                 self.live.insert(node);
                 view.up_in_one_more(node)
             }
-            Some(Turn::Down) => {
-                info!(region = self.name, %node, "a node is no longer live");
+            Some(turn) => {
+                info!(region = self.name, %node, ?turn, "a node is no longer live");
                 self.live.remove(node);
+                if turn == Turn::Reborn {
+                    view.reborn.insert(node);
+                }
                 view.down_in_one(node)
             }
         }

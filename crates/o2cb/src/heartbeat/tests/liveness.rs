@@ -228,3 +228,19 @@ fn a_node_has_an_age() {
     assert!(slots[0].age(now).is_some_and(|age| age.as_millis() < 2_000));
     assert!(slots[1].age(now).is_some_and(|age| age.as_millis() >= 18_000));
 }
+
+// Were it to come up in one region before it goes down in the other, nobody would hear of its death.
+#[test]
+fn a_peer_that_is_born_again_goes_down_in_all_its_regions_at_once() {
+    let mut world = World::steady(2);
+    world.start(1, "B");
+    world.run(1_500);
+    world.start(2, "B");
+    world.run(20_000);
+    world.log.clear();
+    world.crash(2);
+    world.reboot(2, "A");
+    world.start(2, "B");
+    world.run(20_000);
+    assert_eq!(world.told(1), ["down 2", "up 2"]);
+}
