@@ -30,19 +30,19 @@ impl Effort {
 pub(crate) fn measure(members: &[Cluster], effort: Effort) -> Result<Vec<Latency>, Box<dyn Error>> {
     let [here, there, ..] = members else { return Err("two members are needed".into()) };
     let hit = here.lock("hit")?;
-    let cached = times(effort.hits, |_| Ok(()), |_| Ok(drop(hit.lock()?)))?;
+    let cached = times(effort.hits, |_| Ok(()), |_| hit.lock().map(drop))?;
     // Each name is mastered where it was used first, and given back, but not forgotten there.
     let names: Vec<String> = (0..effort.misses).map(|number| format!("miss {number}")).collect();
     for name in &names {
         drop(here.lock(name)?.lock()?);
     }
-    let remote = times(effort.misses, |_| Ok(()), |at| Ok(drop(there.lock(&names[at])?.lock()?)))?;
-    let local = times(effort.misses, |_| Ok(()), |at| Ok(drop(here.lock(&names[at])?.lock()?)))?;
+    let remote = times(effort.misses, |_| Ok(()), |at| there.lock(&names[at])?.lock().map(drop))?;
+    let local = times(effort.misses, |_| Ok(()), |at| here.lock(&names[at])?.lock().map(drop))?;
     let (mine, theirs) = (here.lock("hand-off")?, there.lock("hand-off")?);
     let handed = times(
         effort.misses,
-        |at| Ok(drop(if at % 2 == 0 { &theirs } else { &mine }.lock()?)),
-        |at| Ok(drop(if at % 2 == 0 { &mine } else { &theirs }.lock()?)),
+        |at| if at % 2 == 0 { &theirs } else { &mine }.lock().map(drop),
+        |at| if at % 2 == 0 { &mine } else { &theirs }.lock().map(drop),
     )?;
     Ok(vec![
         Latency { what: "hit", quantiles: cached },
