@@ -42,6 +42,9 @@ enum Task {
         /// Print one JSON object a line instead of a table
         #[arg(long)]
         json: bool,
+        /// Only these rows, such as P12, which the suite `o2cb` can be asked for
+        #[arg(long = "row", value_name = "ROW")]
+        rows: Vec<String>,
     },
     /// Run clusters from seeds, under every fault; `cargo xtask sim --help` says how
     #[command(disable_help_flag = true)]
@@ -81,9 +84,7 @@ fn main() -> ExitCode {
     match Arguments::parse().task {
         Task::Test => test::run(),
         Task::Fix => fix(),
-        Task::Bench { suite: Suite::Local, json } => bench("local", json),
-        Task::Bench { suite: Suite::O2cb, json } => bench("o2cb", json),
-        Task::Bench { suite: Suite::Glue, json } => bench("glue", json),
+        Task::Bench { suite, json, rows } => bench(suite, json, &rows),
         Task::Lab { suite, filter } => lab::run(suite, filter.as_deref()),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Demo => demo::run(),
@@ -99,11 +100,19 @@ fn fix() -> ExitCode {
     if mended { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn bench(suite: &str, json: bool) -> ExitCode {
+fn bench(suite: Suite, json: bool, rows: &[String]) -> ExitCode {
+    let suite = match suite {
+        Suite::Local => "local",
+        Suite::O2cb => "o2cb",
+        Suite::Glue => "glue",
+    };
     let mut run = shell::cargo(["run", "--quiet", "--release", "--locked"]);
     run = run.args(["--package", "stackglue-bench", "--", suite]);
     if json {
         run = run.args(["--json"]);
+    }
+    for row in rows {
+        run = run.args(["--row", row]);
     }
     if run.succeeds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
