@@ -15,6 +15,8 @@ pub(crate) enum Suite {
     Rig,
     /// The classic stack beside kernels that run it: crates/o2cb/tests/lab
     O2cb,
+    /// Cached locks beside kernels that want the same ones: crates/dlmglue/tests/lab
+    Dlmglue,
     /// The daemon in a kernel that may be reset: crates/daemon/tests/lab
     Daemon,
 }
@@ -39,9 +41,12 @@ pub(crate) fn run(suite: Option<Suite>, filter: Option<&str>) -> ExitCode {
 
 /// All suites, each as a step of `cargo xtask test`; skipped where the lab cannot run.
 pub(crate) fn step(report: &mut Report) {
-    for (name, suite) in
-        [("lab", Suite::Rig), ("lab o2cb", Suite::O2cb), ("lab daemon", Suite::Daemon)]
-    {
+    for (name, suite) in [
+        ("lab", Suite::Rig),
+        ("lab o2cb", Suite::O2cb),
+        ("lab dlmglue", Suite::Dlmglue),
+        ("lab daemon", Suite::Daemon),
+    ] {
         report.suite_unless(name, obstacle, tests(suite), Counts::of_cargo_test);
     }
 }
@@ -52,6 +57,7 @@ fn tests(suite: Suite) -> Shell {
     let package = match suite {
         Suite::Rig => "stackglue-lab",
         Suite::O2cb => "stackglue-o2cb",
+        Suite::Dlmglue => "stackglue-dlmglue",
         Suite::Daemon => "stackglue-daemon",
     };
     let cargo = cargo(["test", "--package", package, "--features", "lab", "--test", "lab"]);

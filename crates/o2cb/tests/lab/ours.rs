@@ -44,7 +44,7 @@ pub(crate) fn options(ours_is_lower: bool) -> LabOptions {
 /// A node of ours in a lab.
 pub(crate) struct Ours {
     pub(crate) node: O2cbNode,
-    glue: Glue,
+    pub(crate) glue: Glue,
 }
 
 impl Ours {
