@@ -402,11 +402,11 @@ impl Domain {
                     self.value_from_own_locks(key);
                     self.own_down_conversions_first(key);
                 }
-                let name = self.tables.resources[key].name;
                 self.unlocks_died(key);
-                self.request_cleanup(name);
             }
             if recovered || waited {
+                let name = self.tables.resources[key].name;
+                self.request_cleanup(name);
                 self.wake(key);
             }
         }
