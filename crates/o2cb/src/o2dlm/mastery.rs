@@ -336,8 +336,9 @@ impl Domain {
             return;
         }
         match resource.owner {
-            // After recovery: finalization calls again.
-            _ if resource.state.contains(State::RECOVERING) => {}
+            // After recovery: finalization calls again. (Some may have been told by a node that died that
+            // the name moves there, and take an assertion of ours for a contradiction.)
+            _ if resource.state.intersects(State::RECOVERING | State::RECOVERY_WAITING) => {}
             None => {}
             // Its new master asserts to everybody, if it gets there.
             _ if resource.state.contains(State::MIGRATING) => {

@@ -11,7 +11,7 @@
 //! To read it: `domain.rs` (the state, inputs and outputs), `resource.rs` (resources and locks),
 //! `join.rs` and `leave.rs` (membership), `mastery.rs`, `assert.rs` and `reference.rs` (who decides
 //! about a name), `create.rs`, `convert.rs`, `unlock.rs` and `schedule.rs` (the queues), `migration.rs`,
-//! `death.rs`, `doubt.rs` and `recovery.rs` (what happens when somebody is gone).
+//! `death.rs`, `doubt.rs` and `recovery` (what happens when somebody is gone).
 
 mod assert;
 mod convert;

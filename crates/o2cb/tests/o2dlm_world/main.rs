@@ -131,6 +131,7 @@ fn what_went_wrong_once_does_not_again() {
         (Plan::any, 42605, "who looked for a name while it moved did not know from where"),
         (Plan::any, 51887, "a joiner introduced itself to a member that had died and come back"),
         (Plan::any, 59648, "a master that was found by asking had not counted who asked"),
+        (comings, 60000, "a master cleaned up a name that others took for one that was moving"),
         (comings, 44504, "the lost answer of a dead owner ended a drop at the next"),
         (comings, 31040, "a master had forgotten a name, and another became its master"),
         (comings, 23712, "one of two dead masters of a name died while it was asked about"),
