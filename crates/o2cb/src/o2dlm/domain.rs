@@ -228,6 +228,8 @@ pub(super) enum Call {
     },
     Ast {
         name: LockName,
+        lock: LockKey,
+        cookie: Cookie,
         lowers: bool,
     },
     MigrateLockres {
@@ -622,7 +624,9 @@ impl Domain {
             }
             Call::Unlock { lock, cookie } => self.unlock_answered(lock, cookie, result),
             Call::Cancel { lock, cookie } => self.cancel_answered(lock, cookie, result),
-            Call::Ast { name, lowers } => self.ast_answered(name, lowers),
+            Call::Ast { name, lock, cookie, lowers } => {
+                self.ast_answered(name, lock, cookie, lowers);
+            }
             Call::MigrateLockres { name, last } => self.migrate_lockres_done(name, last, result),
             Call::MigrateRequest { node, name } => self.migrate_request_done(node, name, result),
             Call::Requery { name, node } => self.requery_done(name, node, result),
