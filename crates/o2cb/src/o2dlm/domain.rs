@@ -230,6 +230,8 @@ pub(super) enum Call {
     },
     Ast {
         name: LockName,
+        lock: LockKey,
+        cookie: Cookie,
         lowers: bool,
     },
     MigrateLockres {
@@ -654,7 +656,9 @@ impl Domain {
             }
             Call::Unlock { lock, cookie } => self.unlock_answered(lock, cookie, result),
             Call::Cancel { lock, cookie } => self.cancel_answered(lock, cookie, result),
-            Call::Ast { name, lowers } => self.ast_answered(name, lowers),
+            Call::Ast { name, lock, cookie, lowers } => {
+                self.ast_answered(name, lock, cookie, lowers);
+            }
             Call::MigrateLockres { node, name, last } => {
                 self.migrate_lockres_done(node, name, last, result);
             }

@@ -261,6 +261,8 @@ pub(super) struct Lock {
     pub(super) ast_queued: bool,
     /// A BAST is among the notices.
     pub(super) bast_queued: bool,
+    /// How many ASTs and BASTs are out to its node, and not answered.
+    pub(super) asts_out: u32,
     pub(super) operation: Option<Operation>,
     /// A cancel was asked for and has not completed.
     pub(super) cancelling: bool,
@@ -282,6 +284,7 @@ impl Lock {
             pending: Pending::empty(),
             ast_queued: false,
             bast_queued: false,
+            asts_out: 0,
             operation: None,
             cancelling: false,
         }

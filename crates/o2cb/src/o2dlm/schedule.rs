@@ -143,6 +143,12 @@ impl Domain {
             return;
         }
         let lock = self.tables.lock_mut(key);
+        if lock.asts_out > 0 {
+            // A kernel says one thing after the other. A BAST right behind the AST makes its dlmfs give
+            // a lock up before the user who waited for it runs, over and over; and one right behind
+            // another BAST comes while it gives the lock up, which it then cancels.
+            return;
+        }
         lock.bast_queued = false;
         let Some(level) = lock.highest_blocked.take() else { return };
         let resource = lock.resource;
@@ -164,7 +170,8 @@ impl Domain {
         lvb: Option<Lvb>,
         lowers: bool,
     ) {
-        let lock = self.tables.lock(key);
+        let lock = self.tables.lock_mut(key);
+        lock.asts_out += 1;
         let (to, cookie) = (lock.node, lock.cookie);
         let resource = &mut self.tables.resources[self.tables.locks[key.index()].resource];
         resource.asts_out += 1;
@@ -172,18 +179,38 @@ impl Domain {
         let flags = if lvb.is_some() { LkmFlags::GET_LVB } else { LkmFlags::empty() };
         let mut payload = self.buffer();
         ProxyAst { cookie, flags, node: self.me, kind, blocked, name, lvb }.encode(&mut payload);
-        self.send(to, MessageType::ProxyAst, payload, Call::Ast { name, lowers });
+        self.send(
+            to,
+            MessageType::ProxyAst,
+            payload,
+            Call::Ast { name, lock: key, cookie, lowers },
+        );
     }
 
-    pub(super) fn ast_answered(&mut self, name: LockName, lowers: bool) {
+    pub(super) fn ast_answered(
+        &mut self,
+        name: LockName,
+        lock: LockKey,
+        cookie: Cookie,
+        lowers: bool,
+    ) {
+        let mut waits = false;
+        if self.tables.same_lock(lock, cookie).is_some() {
+            let lock = self.tables.lock_mut(lock);
+            lock.asts_out = lock.asts_out.saturating_sub(1);
+            waits = lock.asts_out == 0 && lock.bast_queued;
+        }
         // Whatever the answer: a lock that is not known there any more needs no notice.
         let Some(key) = self.tables.find(&name) else { return };
         let resource = &mut self.tables.resources[key];
         resource.asts_out = resource.asts_out.saturating_sub(1);
+        if waits {
+            resource.notices.push_back(Notice::Bast { lock, cookie });
+        }
         if lowers {
             resource.lowering = false;
-            self.deliver_notices(key);
         }
+        self.deliver_notices(key);
         if self.tables.resources[key].is_told() {
             // Not scheduled anew: that would tell those in the way once more.
             self.note_use(key);

@@ -27,7 +27,7 @@ pub(crate) const LOST: [&str; 8] = [
     "status = -107",
     "Error -112 when sending message",
     "Error -107 when sending message",
-    "error -107 send DEREF",
+    "send DEREF to node",
     // A vote that it had a part in begins anew.
     "dlm_do_master_request:1346 ERROR: link to",
     "dlm_restart_lock_mastery:1235 ERROR: node down!",

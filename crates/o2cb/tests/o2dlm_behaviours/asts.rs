@@ -42,6 +42,28 @@ fn grants_are_sent_before_notices() {
     assert_eq!(sent, [(3, reader, AstKind::Ast), (2, writer, AstKind::Ast)]);
 }
 
+// As a kernel, which waits for the answer to each before it says the next.
+#[test]
+fn a_lock_is_told_that_it_is_in_the_way_only_after_it_has_answered_what_it_was_told_before() {
+    let mut rig = Rig::joined(1, &[2, 3]);
+    rig.mastered_for(2, NAME);
+    let (_, holder) = rig.create(2, NAME, LockMode::EX, NONE);
+    let (granted, _) = rig.sent::<ProxyAst>(2);
+    let (_, reader) = rig.create(3, NAME, LockMode::PR, NONE);
+    rig.is_silent();
+    rig.reply(granted, 0);
+    let (told, bast) = rig.sent::<ProxyAst>(2);
+    assert_eq!((bast.cookie, bast.kind, bast.blocked), (holder, AstKind::Bast, Some(LockMode::PR)));
+    // The next who waits: once more, but not at once.
+    rig.create(2, NAME, LockMode::EX, NONE);
+    rig.is_silent();
+    rig.reply(told, 0);
+    rig.notifies(2, holder, LockMode::PR);
+    rig.is_silent();
+    assert_eq!(rig.unlocks(2, holder, NONE, None), Status::Normal);
+    rig.grants(3, reader, None);
+}
+
 // Behaviours 221 and 222. A notice leaves with the input that made it due, after the grants of that
 // input: none can be overtaken by a conversion to NL.
 #[test]

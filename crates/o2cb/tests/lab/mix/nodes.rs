@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lab::{Death, Error, Guest, History, Job, Lab, Life, Moment};
+use lab::{Death, Error, Guest, History, Job, Lab, Life, Moment, eventually};
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{DOMAIN, NAMES, pause};
-use crate::ours::SOON;
+use crate::ours::{RECOVERY, SOON};
 use crate::process::{self, Process};
 
 /// Two kernels, numbered 0 and 1 here, and two of ours.
@@ -167,16 +167,22 @@ impl<'lab> Nodes<'lab> {
             let stop = guest.mailbox().join("stop");
             std::fs::write(stop, "").expect("the lab's directory");
         }
+        // Ours stay until then: a kernel that takes a resource over from one that leaves may lose its value.
+        eventually(RECOVERY, || self.workers_have_ended());
         for ours in self.ours.iter_mut().flatten() {
             ours.process.tell_to_end();
         }
         Ok(())
     }
 
+    fn workers_have_ended(&self) -> bool {
+        let mut workers = self.kernels.iter().flatten().flat_map(|kernel| &kernel.workers);
+        workers.all(Job::has_ended)
+    }
+
     pub(super) fn have_ended(&mut self) -> bool {
         let ours = self.ours.iter_mut().flatten().all(|ours| ours.process.ended().is_some());
-        let workers = self.kernels.iter().flatten().flat_map(|kernel| &kernel.workers);
-        ours && workers.into_iter().all(Job::has_ended)
+        ours && self.workers_have_ended()
     }
 
     /// All that was written down, of the dead and the living.
