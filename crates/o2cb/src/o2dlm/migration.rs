@@ -9,6 +9,7 @@ use super::message::{
     MigLockres, MigrateRequest, Queue,
 };
 use super::resource::{Lock, LockKey, Lvb, ResourceKey, State};
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, NodeMap};
 
 /// Reply to a migrate request: the sender is to count a reference of ours.
@@ -159,7 +160,7 @@ impl Domain {
             .iter()
             .chain(&resource.converting)
             .any(|&key| self.tables.lock(key).mode >= LockMode::PR);
-        if held { resource.lvb } else { [0; 64] }
+        if held && !planted(Mutant::ValueNotMigrated) { resource.lvb } else { [0; 64] }
     }
 
     fn send_next_lockres(&mut self, name: LockName) {
@@ -198,7 +199,9 @@ impl Domain {
         self.migrations.remove(&name);
         self.mles.remove(&name);
         if let Some(key) = self.tables.find(&name) {
-            self.tables.resources[key].state.remove(State::MIGRATING);
+            if !planted(Mutant::MigrationNotAnnouncedLost) {
+                self.tables.resources[key].state.remove(State::MIGRATING);
+            }
             self.wake(key);
         }
     }

@@ -14,6 +14,7 @@ use super::message::{
     MigFlags, MigLockres, Queue, RecoDataDone, Status,
 };
 use super::resource::{LockKey, Operation, ResourceKey, State, Waiter};
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, NodeMap};
 
 /// How long after losing the election it is tried again, if nobody announced itself, in milliseconds.
@@ -102,7 +103,10 @@ impl Recovery {
 
     /// That of a node that is a member of nothing yet.
     pub(super) fn anew(&self) -> Recovery {
-        Recovery { waits_for_users: self.waits_for_users, ..Recovery::default() }
+        Recovery {
+            waits_for_users: self.waits_for_users && !planted(Mutant::JoinForgetsUsers),
+            ..Recovery::default()
+        }
     }
 
     pub(super) fn users_told(&mut self, node: NodeId) {
@@ -315,7 +319,7 @@ impl Domain {
 
     pub(super) fn collected_if_done(&mut self) {
         let done = matches!(
-            self.recovery.phase, Phase::Collecting { outstanding } if outstanding.is_empty()
+            self.recovery.phase, Phase::Collecting { outstanding } if outstanding.is_empty() || planted(Mutant::MembersNotAwaited)
         ) && self.recovery.unclaimed.is_empty()
             && self.doubts.is_empty();
         if done {
@@ -402,7 +406,7 @@ impl Domain {
                 let name = self.tables.resources[key].name;
                 self.request_cleanup(name);
             }
-            if recovered || waited {
+            if (recovered || waited) && !planted(Mutant::FinalizedWithoutWaking) {
                 self.wake(key);
             }
         }
@@ -484,7 +488,8 @@ impl Domain {
     pub(super) fn on_lock_request(&mut self, message: LockRequest) -> i32 {
         let LockRequest { node, dead } = message;
         // Whoever is granted what the dead node held relies on our users having been told, too.
-        let not_yet = !self.doubts.is_empty() || self.recovery.untold.contains(dead);
+        let not_yet = !self.doubts.is_empty()
+            || (self.recovery.untold.contains(dead) && !planted(Mutant::LocksBeforeUsers));
         if not_yet || self.recovery.dead != Some(dead) || self.recovery.master != Some(node) {
             return -ENOMEM;
         }
@@ -702,12 +707,12 @@ impl Domain {
                     self.doubt(key, dead, node);
                 }
             }
-        } else if was_master {
+        } else if was_master && !planted(Mutant::StaleRecoveryMaster) {
             recovery.master = None;
             recovery.sending = None;
         }
         self.recovery.pending.insert(node);
-        if self.recovery.waits_for_users {
+        if self.recovery.waits_for_users && !planted(Mutant::UsersToldLate) {
             self.recovery.untold.insert(node);
         }
         self.recovery_node_gone(node);
