@@ -10,6 +10,7 @@ pub mod cluster_conf;
 mod crc;
 mod driver;
 pub mod heartbeat;
+pub mod mutants;
 mod node;
 pub mod o2dlm;
 pub mod o2net;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, NodeMap};
 
 /// Which nodes heartbeat, which are connected, and what follows when the two differ
@@ -116,9 +117,12 @@ impl Quorum {
         // Of an odd number the majority; of an even one half, if the lowest node is in it.
         let needed = heartbeating.div_ceil(2);
         let tie = heartbeating % 2 == 0 && connected == needed;
-        if connected < needed {
+        if connected < needed && !planted(Mutant::MinorityStays) {
             Verdict::Fence(numbers, FenceReason::Minority)
-        } else if tie && !numbers.lowest.is_some_and(|lowest| self.connected.contains(lowest)) {
+        } else if tie
+            && !planted(Mutant::BothHalvesStay)
+            && !numbers.lowest.is_some_and(|lowest| self.connected.contains(lowest))
+        {
             Verdict::Fence(numbers, FenceReason::HalfWithoutLowest)
         } else {
             Verdict::Stay(numbers)

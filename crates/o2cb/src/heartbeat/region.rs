@@ -18,6 +18,7 @@ use super::{
     Block, BlockSize, Counters, Fence, Mode, Negotiation, Output, PassError, RegionId,
     RegionStatus, SlotStatus, StartError, Stop,
 };
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, NodeMap, Now};
 
 /// One heartbeat region of this node (`fs/ocfs2/cluster/heartbeat.c: o2hb_region`).
@@ -276,12 +277,12 @@ impl Region {
     fn negotiate(&mut self, now: Now, view: &mut View) {
         // A disk that answers does not hang, be it with an error or with what somebody else wrote: this
         // node is on its own.
-        if self.last_pass.is_err() || !self.own_slot_good {
+        if self.last_pass.is_err() || !self.own_slot_good || planted(Mutant::NoNegotiation) {
             return;
         }
         // With the smallest dead threshold, half of the write timeout is a period: the next pass has
         // only just begun.
-        if !self.hangs(now) {
+        if !self.hangs(now) && !planted(Mutant::HastyNegotiation) {
             return self.write_timeout.look_again(now);
         }
         let live = view.live();
@@ -339,7 +340,10 @@ impl Region {
     /// Another region has seen that a node has died and lives again. Were it to come up there before
     /// it went down here, nobody would hear of its death.
     pub(super) fn reborn_elsewhere(&mut self, node: NodeId, view: &mut View) {
-        if self.live.remove(node) && self.slots[node.index()].shut_down() {
+        if !planted(Mutant::RebirthInOneRegion)
+            && self.live.remove(node)
+            && self.slots[node.index()].shut_down()
+        {
             view.down_in_one(node);
         }
     }

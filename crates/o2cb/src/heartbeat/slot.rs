@@ -2,6 +2,7 @@
 
 use super::Block;
 use crate::Now;
+use crate::mutants::{Mutant, planted};
 
 /// Changes that are seen before a node is live (`O2HB_LIVE_THRESHOLD`).
 pub(super) const LIVE_THRESHOLD: u32 = 2;
@@ -66,7 +67,7 @@ impl Slot {
             self.changed_samples = self.changed_samples.saturating_add(1);
             self.changed_at = Some(now);
         }
-        let reborn = self.generation != block.generation;
+        let reborn = self.generation != block.generation && !planted(Mutant::RebirthUnseen);
         if reborn {
             self.equal_samples = 0;
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, NodeMap, Now};
 
 /// The period of a region's passes (`O2HB_REGION_TIMEOUT_MS`).
@@ -24,7 +25,12 @@ pub(super) struct WriteTimeout {
 impl WriteTimeout {
     /// One period shorter than what peers wait for, so that this node is gone before they say so.
     pub(super) fn new(dead_threshold: u32) -> WriteTimeout {
-        let length = PERIOD * dead_threshold.saturating_sub(1);
+        let length = PERIOD
+            * if planted(Mutant::LateDeadline) {
+                dead_threshold + 2
+            } else {
+                dead_threshold.saturating_sub(1)
+            };
         WriteTimeout { length, expires: None, negotiates: None, asked: NodeMap::EMPTY }
     }
 

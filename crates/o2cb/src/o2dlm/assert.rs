@@ -4,6 +4,7 @@ use super::domain::{Call, CallError, Domain};
 use super::mastery::MleKind;
 use super::message::{AssertFlags, AssertMaster, DerefDone, LockName, MessageType};
 use super::resource::State;
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, NodeMap};
 
 /// Bits of the reply.
@@ -84,8 +85,9 @@ impl Domain {
                 self.contradiction("a node refuses our mastery", Some(&name));
             }
             Ok(bits) => {
-                round.again |= bits & REASSERT != 0;
+                round.again |= bits & REASSERT != 0 && !planted(Mutant::NotAssertedAgain);
                 if bits & MASTERY_REF != 0
+                    && !planted(Mutant::ReferenceNotCounted)
                     && self.members.contains(node)
                     && let Some(key) = self.tables.find(&name)
                 {

@@ -4,6 +4,7 @@ use super::create::{RETRY_MS, status_of};
 use super::domain::{Call, CallError, Domain, Event, Timer};
 use super::message::{ConvertLock, Cookie, LkmFlags, LockMode, MessageType, Queue, Status};
 use super::resource::{LockKey, Lvb, Operation, Pending, State};
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, Now};
 
 impl Domain {
@@ -113,7 +114,7 @@ impl Domain {
             return Status::Denied;
         }
         let at_once = mode <= lock.mode || self.is_grantable(resource, Some(key), mode);
-        if !at_once && noqueue {
+        if !at_once && noqueue && !planted(Mutant::NoqueueConversionWaits) {
             return Status::NotQueued;
         }
         let lock = self.tables.lock_mut(key);
@@ -150,13 +151,20 @@ impl Domain {
         self.tables.resources[resource].state.remove(State::IN_PROGRESS);
         let status = status_of(result, &mut self.counters.bad_replies);
         // The owner was found dead meanwhile, and the lock is back where it was.
-        let status = if was_pending { status } else { Status::Recovering };
+        let status = if was_pending || planted(Mutant::OldConvertAnswer) {
+            status
+        } else {
+            Status::Recovering
+        };
         let status = self.moved_meanwhile(resource, owner, status);
         if waits {
             match status {
                 Status::Normal => {}
                 Status::Recovering | Status::Migrating | Status::Forward => {
                     self.conversion_back(key);
+                    if planted(Mutant::ConversionNotRetried) {
+                        return;
+                    }
                     self.after(RETRY_MS, Timer::Operation { lock: key, cookie });
                 }
                 refused => {
@@ -171,7 +179,9 @@ impl Domain {
     /// The lock is granted in its old mode.
     pub(super) fn conversion_back(&mut self, key: LockKey) {
         let lock = self.tables.lock_mut(key);
-        lock.convert = None;
+        if !planted(Mutant::ConversionHalfBack) {
+            lock.convert = None;
+        }
         lock.get = false;
         lock.put = None;
         if self.tables.lock(key).queue != Some(Queue::Granted) {

@@ -5,6 +5,7 @@ use super::message::{
     Cookie, CreateLock, LkmFlags, LockMode, LockName, MessageType, Queue, Status,
 };
 use super::resource::{Lock, LockKey, Operation, Pending, ResourceKey, State, Waiter};
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, Now};
 
 /// The pause before an operation is tried again (`dlmlock.c: dlmlock`), in milliseconds.
@@ -139,7 +140,7 @@ impl Domain {
             }
             self.dirty(resource);
             Status::Normal
-        } else if noqueue {
+        } else if noqueue && !planted(Mutant::NoqueueCreateWaits) {
             Status::NotQueued
         } else {
             self.tables.enqueue(key, Queue::Blocked);
@@ -163,11 +164,12 @@ impl Domain {
             .iter()
             .filter(others)
             .all(|&key| self.tables.lock(key).mode.compatible(mode))
-            && resource.converting.iter().filter(others).all(|&key| {
-                let lock = self.tables.lock(key);
-                lock.mode.compatible(mode)
-                    && lock.convert.is_none_or(|convert| convert.compatible(mode))
-            })
+            && (planted(Mutant::ConvertingIgnored)
+                || resource.converting.iter().filter(others).all(|&key| {
+                    let lock = self.tables.lock(key);
+                    lock.mode.compatible(mode)
+                        && lock.convert.is_none_or(|convert| convert.compatible(mode))
+                }))
     }
 
     pub(super) fn create_answered(
@@ -203,6 +205,9 @@ impl Domain {
                 Status::Normal => {}
                 Status::Recovering | Status::Migrating | Status::Forward => {
                     self.tables.dequeue(key);
+                    if planted(Mutant::CreateNotRetried) {
+                        return;
+                    }
                     self.after(RETRY_MS, Timer::Operation { lock: key, cookie });
                     if unknown {
                         self.owner_knows_nothing(resource, owner);
@@ -247,7 +252,11 @@ impl Domain {
             Err(status) => return status,
         };
         let all = [Queue::Granted, Queue::Converting, Queue::Blocked];
-        if let Some(key) = self.tables.find_lock(resource, &all, cookie, node) {
+        if let Some(key) = self
+            .tables
+            .find_lock(resource, &all, cookie, node)
+            .filter(|_| !planted(Mutant::CreatedTwice))
+        {
             return self.created_before(key, mode);
         }
         let mut lock = Lock::new(resource, cookie, node, mode);

@@ -6,6 +6,7 @@ use super::mastery::MleKind;
 use super::message::{LockMode, LockName, Queue};
 use super::migration::Migration;
 use super::resource::{LockKey, Operation, Pending, ResourceKey, State, Waiter};
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, Now};
 
 /// A dead node may have been dead this long before it was missed: what it agreed to do since is not
@@ -90,15 +91,17 @@ impl Domain {
             let lock = self.tables.lock(key);
             lock.queue != Some(Queue::Blocked) && lock.mode == LockMode::EX
         });
-        for &lock in &theirs {
+        for &lock in theirs.iter().filter(|_| !planted(Mutant::DeadKeepLocks)) {
             self.tables.remove_lock(lock);
         }
         let resource = &mut self.tables.resources[key];
-        resource.refmap.remove(dead);
-        if wrote {
+        if !planted(Mutant::DeadKeepReferences) {
+            resource.refmap.remove(dead);
+        }
+        if wrote && !planted(Mutant::DeadWritersValue) {
             resource.set_lvb(&[0; 64]);
         }
-        if !theirs.is_empty() {
+        if !theirs.is_empty() && !planted(Mutant::GrantsBeforeRecovery) {
             resource.rare_mut().awaits.insert(dead);
             resource.state.insert(State::RECOVERY_WAITING);
         }

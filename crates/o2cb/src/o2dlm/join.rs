@@ -9,6 +9,7 @@ use super::message::{
     AssertJoined, CancelJoin, JoinReply, MessageType, NodeAddress, QueryJoin, QueryNodeinfo,
     QueryRegion,
 };
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, NodeMap, Now};
 
 /// Attempts end when the pauses between them add up to more than this, in milliseconds
@@ -375,7 +376,7 @@ impl Domain {
         if !self.live.contains(node) {
             return JoinReply::Disallow;
         }
-        if !self.members.is_subset(&query.live) {
+        if !self.members.is_subset(&query.live) && !planted(Mutant::JoinerSeesFewer) {
             return JoinReply::Disallow;
         }
         match self.state {
@@ -387,7 +388,7 @@ impl Domain {
         // Who joins now would know nothing of a death that is not recovered yet, and might be granted
         // what the dead node held.
         if self.joining.is_some()
-            || self.recovery.is_pending()
+            || (self.recovery.is_pending() && !planted(Mutant::JoinsDuringRecovery))
             || self.members.contains(node)
             || self.state == DomainState::New
         {
@@ -470,7 +471,9 @@ impl Domain {
 
     pub(super) fn on_cancel_join(&mut self, message: CancelJoin) -> i32 {
         if self.joining == Some(message.node) && message.node != self.me {
-            self.joining = None;
+            if !planted(Mutant::JoinNotTakenBack) {
+                self.joining = None;
+            }
         } else {
             self.contradiction("a node takes back a join that was not under way", None);
         }

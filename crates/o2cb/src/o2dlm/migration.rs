@@ -9,6 +9,7 @@ use super::message::{
     MigLockres, MigrateRequest, Queue,
 };
 use super::resource::{Lock, LockKey, Lvb, ResourceKey, State};
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, NodeMap};
 
 /// The pause before a node is asked again, in milliseconds.
@@ -162,7 +163,7 @@ impl Domain {
             .iter()
             .chain(resource.converting.iter())
             .any(|&key| self.tables.lock(key).mode >= LockMode::PR);
-        if held { resource.lvb() } else { [0; 64] }
+        if held && !planted(Mutant::ValueNotMigrated) { resource.lvb() } else { [0; 64] }
     }
 
     fn send_next_lockres(&mut self, name: LockName) {
@@ -235,7 +236,9 @@ impl Domain {
         self.migrations.remove(&name);
         self.mles.remove(&name);
         if let Some(key) = self.tables.find(&name) {
-            self.tables.resources[key].state.remove(State::MIGRATING);
+            if !planted(Mutant::MigrationNotAnnouncedLost) {
+                self.tables.resources[key].state.remove(State::MIGRATING);
+            }
             self.wake(key);
         }
     }

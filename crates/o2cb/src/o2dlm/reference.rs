@@ -5,6 +5,7 @@ use super::domain::{Call, CallError, Domain, DomainState, EINVAL, Timer};
 use super::message::{DerefDone, DerefLockres, LockName, MessageType};
 use super::resource::{ResourceKey, State};
 use crate::NodeId;
+use crate::mutants::{Mutant, planted};
 
 /// How long an unused resource is kept, in milliseconds (`DLM_PURGE_INTERVAL_MS`).
 const PURGE_AFTER_MS: u64 = 8000;
@@ -109,7 +110,8 @@ impl Domain {
         }
         resource.state.remove(State::DROPPING_REF);
         resource.unused_since = None;
-        if resource.users == 0 {
+        let dropped_under_user = planted(Mutant::DroppedUnderUser) && resource.waiting.is_empty();
+        if resource.users == 0 || dropped_under_user {
             self.tables.remove_resource(key);
         } else {
             // Somebody wants it meanwhile, though it may wait for recovery first: as if it were new.
@@ -127,7 +129,7 @@ impl Domain {
             // It moved while the message was on its way, and the new master never knew of it.
             return DONE;
         }
-        if resource.asserting > 0 {
+        if resource.asserting > 0 && !planted(Mutant::DropNotPutOff) {
             resource.rare_mut().deref_owed.insert(node);
             return INPROG;
         }

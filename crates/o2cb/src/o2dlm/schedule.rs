@@ -5,6 +5,7 @@ use super::message::{
     AstKind, Cookie, LkmFlags, LockMode, LockName, MessageType, ProxyAst, Queue, Status,
 };
 use super::resource::{LockKey, Lvb, Notice, Pending, ResourceKey, State};
+use crate::mutants::{Mutant, planted};
 
 impl Domain {
     /// Grants what has become grantable, then tells those who are in the way of the next.
@@ -55,12 +56,15 @@ impl Domain {
             .copied()
             .filter(|&other| other != own && !self.tables.lock(other).mode.compatible(wanted))
             .collect();
-        for &blocker in &blockers {
+        for &blocker in
+            blockers.iter().take(if planted(Mutant::OneNotice) { 1 } else { usize::MAX })
+        {
             let lock = self.tables.lock_mut(blocker);
             if lock.highest_blocked.is_none_or(|highest| highest < wanted) {
                 lock.highest_blocked = Some(wanted);
             }
-            if !lock.bast_queued {
+            let is_lost = planted(Mutant::NoticeLostBehindGrant) && lock.ast_queued;
+            if !lock.bast_queued && !is_lost {
                 lock.bast_queued = true;
                 let notice = Notice::Bast { lock: blocker, cookie: lock.cookie };
                 self.tables.resources[key].notices.push_back(notice);
@@ -78,7 +82,7 @@ impl Domain {
         }
         let lowers = lock.mode < before;
         let resource = lock.resource;
-        if let Some(put) = lock.put.take() {
+        if let Some(put) = lock.put.take().filter(|_| !planted(Mutant::ValueNotStored)) {
             // The writer's own copy is what it has written.
             lock.copy = Some(put.clone());
             self.tables.resources[resource].set_lvb(&put);
@@ -95,7 +99,7 @@ impl Domain {
             LockMode::PR => lock.highest_blocked != Some(LockMode::EX),
             LockMode::EX => false,
         };
-        if pointless {
+        if pointless && !planted(Mutant::PointlessNotice) {
             lock.highest_blocked = None;
         }
         let get = std::mem::take(&mut lock.get);
@@ -129,7 +133,8 @@ impl Domain {
                     if granted.node == self.me {
                         self.complete_grant(lock, lvb);
                     } else {
-                        self.tables.resources[key].lowering = lowers;
+                        self.tables.resources[key].lowering =
+                            lowers && !planted(Mutant::GrantsBehindLowering);
                         self.send_ast(lock, AstKind::Ast, None, lvb, lowers);
                     }
                 }
@@ -241,7 +246,7 @@ impl Domain {
         let lock = self.tables.lock_mut(key);
         if lock.cancelling {
             lock.cancelling = false;
-            if lock.pending.contains(Pending::CANCEL) {
+            if lock.pending.contains(Pending::CANCEL) && !planted(Mutant::CancelCompletesTwice) {
                 lock.pending.insert(Pending::CANCEL_LOST);
             }
             let status = Status::CancelGrant;
@@ -254,13 +259,13 @@ impl Domain {
     /// Never answered RECOVERING or MIGRATING: a kernel owner crashes on them.
     pub(super) fn on_proxy_ast(&mut self, message: ProxyAst) -> i32 {
         let ProxyAst { cookie, node, kind, blocked, name, lvb, .. } = message;
-        if !self.members.contains(node) {
+        if !self.members.contains(node) && !planted(Mutant::LastWordsOfTheDead) {
             // Its last words: what it granted was recovered as it was then.
             return Status::Normal.to_wire();
         }
         let Some(resource) = self.tables.find(&name) else { return Status::IvLockId.to_wire() };
         let found = &self.tables.resources[resource];
-        if found.state.contains(State::RECOVERING) {
+        if found.state.contains(State::RECOVERING) && !planted(Mutant::GrantWhileRecovering) {
             return Status::Normal.to_wire();
         }
         if found.owner.is_some_and(|owner| owner != node) {

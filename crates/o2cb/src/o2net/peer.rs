@@ -12,6 +12,7 @@ use super::handshake::Handshake;
 use super::link::{Link, LinkId, UNSENT_LEN_MAX};
 use super::node_state::{Counters, NodeReport, NodeState};
 use super::timers::{Timer, Timers};
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, Now};
 
 /// How many requests to one peer may be unanswered.
@@ -301,7 +302,9 @@ impl Peer {
             shared.outputs.push_back(Output::Close { link: link.id, reason });
         }
         for token in link.outstanding.into_tokens() {
-            shared.complete(token, Err(NetError::HostDown));
+            if !planted(Mutant::LostCallsForgotten) {
+                shared.complete(token, Err(NetError::HostDown));
+            }
         }
         if link.valid {
             self.tell_error(shared, now);
@@ -315,6 +318,7 @@ impl Peer {
             Timer::Handshake => {
                 self.drop_link(shared, now, CloseReason::NoHandshake, Told::Nobody);
             }
+            Timer::Keepalive if planted(Mutant::NoKeepalive) => {}
             Timer::Keepalive => {
                 self.put_header(shared, now, &Header::keepalive(Kind::KeepaliveRequest));
             }
@@ -383,7 +387,9 @@ impl Peer {
     }
 
     fn send_waiting(&mut self, shared: &mut Shared, now: Now) {
-        while let Some(waiting) = self.waiting.pop_front() {
+        while let Some(waiting) =
+            self.waiting.pop_front().filter(|_| !planted(Mutant::WaitingNotSent))
+        {
             let Waiting { token, message_type, key, payload } = waiting;
             let sent = self.send_request(shared, now, (message_type, key, token), &payload);
             if let Err(error) = sent {

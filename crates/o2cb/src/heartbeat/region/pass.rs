@@ -11,6 +11,7 @@ use crate::heartbeat::steady::Progress;
 use crate::heartbeat::view::View;
 use crate::heartbeat::write_timeout::PERIOD;
 use crate::heartbeat::{Block, Mode, Output, PassError, StartError, Stop};
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, NodeMap, Now};
 
 impl Region {
@@ -51,8 +52,19 @@ impl Region {
             &bytes[at..at + self.size.bytes()]
         };
         let found = Block::decode_unchecked(slot_bytes(view.me)).unwrap_or_default();
-        let blocks: Vec<(NodeId, Option<Block>)> =
-            watched.iter().map(|node| (node, Block::decode(slot_bytes(node)).ok())).collect();
+        let blocks: Vec<(NodeId, Option<Block>)> = watched
+            .iter()
+            .map(|node| {
+                (
+                    node,
+                    if planted(Mutant::TornBlocksCount) {
+                        Block::decode_unchecked(slot_bytes(node)).ok()
+                    } else {
+                        Block::decode(slot_bytes(node)).ok()
+                    },
+                )
+            })
+            .collect();
 
         self.own_slot_good = self.check_own_slot(found, view.me);
         let own = self.write(self.generation, wall_seconds, view);

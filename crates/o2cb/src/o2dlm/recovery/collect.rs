@@ -1,6 +1,7 @@
 //! Locks on what a dead node mastered, on their way from the members to the recovery master.
 
 use super::{AGAIN_MS, Phase};
+use crate::mutants::{Mutant, planted};
 use crate::o2dlm::domain::{Call, CallError, Domain, EINVAL, ENOMEM, Timer};
 use crate::o2dlm::mastery::MleKind;
 use crate::o2dlm::message::{
@@ -76,7 +77,9 @@ impl Domain {
 
     pub(in crate::o2dlm) fn collected_if_done(&mut self) {
         let done = matches!(
-            self.recovery.phase, Phase::Collecting { outstanding } if outstanding.is_empty()
+            self.recovery.phase,
+            Phase::Collecting { outstanding }
+                if outstanding.is_empty() || planted(Mutant::MembersNotAwaited)
         ) && self.recovery.unclaimed.is_empty()
             && self.doubts.is_empty()
             && !self.recovery.dead.is_some_and(|dead| self.moves_from(dead));
@@ -90,8 +93,9 @@ impl Domain {
     pub(in crate::o2dlm) fn on_lock_request(&mut self, message: LockRequest) -> i32 {
         let LockRequest { node, dead } = message;
         // Whoever is granted what the dead node held relies on our users having been told, too.
-        let not_yet =
-            !self.doubts.is_empty() || self.moves_from(dead) || self.recovery.untold.contains(dead);
+        let not_yet = !self.doubts.is_empty()
+            || self.moves_from(dead)
+            || (self.recovery.untold.contains(dead) && !planted(Mutant::LocksBeforeUsers));
         if not_yet || self.recovery.dead != Some(dead) || self.recovery.master != Some(node) {
             return -ENOMEM;
         }

@@ -15,6 +15,7 @@ use super::message::{
     BeginReco, FinalizeReco, LkmFlags, LockMode, LockName, MessageType, MigFlags, Queue, Status,
 };
 use super::resource::{LockKey, Operation, ResourceKey, State, Waiter};
+use crate::mutants::{Mutant, planted};
 use crate::{NodeId, NodeMap};
 
 /// How long after losing the election it is tried again, if nobody announced itself, in milliseconds.
@@ -82,7 +83,10 @@ impl Recovery {
 
     /// That of a node that is a member of nothing yet.
     pub(super) fn anew(&self) -> Recovery {
-        Recovery { waits_for_users: self.waits_for_users, ..Recovery::default() }
+        Recovery {
+            waits_for_users: self.waits_for_users && !planted(Mutant::JoinForgetsUsers),
+            ..Recovery::default()
+        }
     }
 
     pub(super) fn users_told(&mut self, node: NodeId) {
@@ -345,7 +349,9 @@ impl Domain {
             if recovered || waited {
                 let name = self.tables.resources[key].name;
                 self.request_cleanup(name);
-                self.wake(key);
+                if !planted(Mutant::FinalizedWithoutWaking) {
+                    self.wake(key);
+                }
             }
         }
     }
@@ -456,12 +462,12 @@ impl Domain {
                     self.doubt(key, node);
                 }
             }
-        } else if was_master {
+        } else if was_master && !planted(Mutant::StaleRecoveryMaster) {
             recovery.master = None;
             recovery.sending = None;
         }
         self.recovery.pending.insert(node);
-        if self.recovery.waits_for_users {
+        if self.recovery.waits_for_users && !planted(Mutant::UsersToldLate) {
             self.recovery.untold.insert(node);
         }
         self.recovery_node_gone(node);
