@@ -3,6 +3,8 @@
 //! A heartbeat takes 10 s to become steady, so the tests share the nodes: one process, one test at a
 //! time (`cargo xtask test`, step `o2cb suite`).
 
+#![allow(clippy::duplicate_mod, reason = "each example brings what it runs on")]
+
 #[path = "../../o2cb/tests/support/cluster.rs"]
 mod cluster;
 
