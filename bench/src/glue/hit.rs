@@ -81,7 +81,8 @@ fn by_handle(placement: &str, print: &mut dyn FnMut(Row)) -> Result<(), Box<dyn 
     Ok(())
 }
 
-/// P2 again, with locks of a daemon: its socket is not part of a hit, so the reference is a hit without it.
+/// P2 again, with locks of a daemon: its socket is not part of a hit, so the reference is a hit
+/// without it.
 fn through_the_daemon(placement: &str, print: &mut dyn FnMut(Row)) -> Result<(), Box<dyn Error>> {
     let daemon = Daemon::start()?;
     let client = Client::connect(&daemon.socket, "stackglue-bench")?;

@@ -8,8 +8,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! That makes one test per behaviour. The members may be the same for all of them: each behaviour has
-//! names of its own.
+//! That makes one test per behaviour. The members may be the same for all of them: each behaviour
+//! has names of its own.
 
 #![expect(missing_docs, reason = "a behaviour's name is its documentation")]
 

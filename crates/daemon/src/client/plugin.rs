@@ -18,11 +18,11 @@ use stackglue::{
 use crate::protocol::{FromClient, LockFrame};
 use crate::{Client, ClientError, Event};
 
-/// The stack of the host's daemon as a plugin, so that whatever uses the glue can use it: a callback of
-/// the daemon's is one of the connection's.
+/// The stack of the host's daemon as a plugin, so that whatever uses the glue can use it: a
+/// callback of the daemon's is one of the connection's.
 ///
-/// A process has one, and its locks live as long as it. Callbacks run on a thread of the plugin's own.
-/// Nothing that waits for one (leaving a group, say) may be done in one.
+/// A process has one, and its locks live as long as it. Callbacks run on a thread of the plugin's
+/// own. Nothing that waits for one (leaving a group, say) may be done in one.
 ///
 /// The daemon shows no resources this way: ask it by a [`ControlRequest`](crate::ControlRequest).
 pub struct DaemonPlugin {
@@ -31,8 +31,9 @@ pub struct DaemonPlugin {
 }
 
 impl DaemonPlugin {
-    /// Takes over a connection to the daemon. `lost` is called once, with the reason, when the locks of
-    /// this process count for nothing any more: the daemon is gone, or has taken one of them back.
+    /// Takes over a connection to the daemon. `lost` is called once, with the reason, when the
+    /// locks of this process count for nothing any more: the daemon is gone, or has taken one of
+    /// them back.
     ///
     /// # Errors
     ///
