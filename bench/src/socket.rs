@@ -145,15 +145,15 @@ impl Raw {
 }
 
 /// A daemon on a thread of this process, with a socket and a state of its own, until dropped.
-struct Daemon {
-    socket: PathBuf,
+pub(crate) struct Daemon {
+    pub(crate) socket: PathBuf,
     stopper: Stopper,
     thread: Option<JoinHandle<Result<(), DaemonError>>>,
     _directory: TempDir,
 }
 
 impl Daemon {
-    fn start() -> Result<Daemon, Box<dyn Error>> {
+    pub(crate) fn start() -> Result<Daemon, Box<dyn Error>> {
         let directory = tempfile::tempdir()?;
         let socket = directory.path().join("socket");
         let server = Server::bind(Config::new(socket.clone(), directory.path().join("state")))?;

@@ -8,8 +8,8 @@ use dlmglue::Cluster;
 
 use crate::row::Row;
 
-/// Each member has one user that keeps the lock until another one waits for it, gives it up, and wants it
-/// again at once: every grant is a hand-off.
+/// Each member has one user that keeps the lock until another one waits for it, gives it up, and
+/// wants it again at once: every grant is a hand-off.
 pub(crate) fn row(
     members: &[Cluster],
     acquisitions: u64,

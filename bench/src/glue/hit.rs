@@ -3,20 +3,24 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::hint::black_box;
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
-use dlmglue::Cluster;
+use daemon::{Client, DaemonPlugin};
+use dlmglue::{Cluster, ClusterLock};
+use stackglue::Glue;
 
 use super::solo;
 use crate::method::{Comparison, time_each};
 use crate::names::{Name, names, order, part};
 use crate::row::Row;
+use crate::socket::Daemon;
 
 /// Operations of a block.
 const OPERATIONS: usize = 100_000;
 
 pub(crate) fn rows(placement: &str, print: &mut dyn FnMut(Row)) -> Result<(), Box<dyn Error>> {
     by_handle(placement, print)?;
+    through_the_daemon(placement, print)?;
     for (count, case) in [(1_000, "1k names"), (1_000_000, "1M names")] {
         by_name(count, case, placement, print)?;
     }
@@ -74,6 +78,29 @@ fn by_handle(placement: &str, print: &mut dyn FnMut(Row)) -> Result<(), Box<dyn 
         }
     });
     print(Row::of_times("P2", "EX, value written", &written, WRITE_MAX, placement));
+    Ok(())
+}
+
+/// P2 again, with locks of a daemon: its socket is not part of a hit, so the reference is a hit
+/// without it.
+fn through_the_daemon(placement: &str, print: &mut dyn FnMut(Row)) -> Result<(), Box<dyn Error>> {
+    let daemon = Daemon::start()?;
+    let client = Client::connect(&daemon.socket, "stackglue-bench")?;
+    let glue = Glue::new();
+    glue.register(Arc::new(DaemonPlugin::new(client, |_| ())?))?;
+    glue.set_cluster_stack("solo")?;
+    let (near, far) = (solo()?, Cluster::connect(&glue, "bench")?);
+    let (near, far) = (near.lock("lock")?, far.lock("lock")?);
+    drop((near.lock()?, far.lock()?));
+    let take = |lock: &ClusterLock| {
+        time_each(OPERATIONS, || {
+            for _ in 0..OPERATIONS {
+                black_box(&black_box(lock).lock().expect(CACHED));
+            }
+        })
+    };
+    let found = Comparison::run(|_| take(&near), |_| take(&far));
+    print(Row::of_times("P2", "EX, through the daemon", &found, DAEMON_MAX, placement));
     Ok(())
 }
 
@@ -163,6 +190,7 @@ pub(crate) const CACHED: &str = "nobody else wants it";
 const NAME: &str = "names of 32 bytes can be names";
 const READ_MAX: f64 = 1.3;
 const WRITE_MAX: f64 = 1.5;
+const DAEMON_MAX: f64 = 1.1;
 const NAMED_MAX: f64 = 1.5;
 
 #[cfg(test)]

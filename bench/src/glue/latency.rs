@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use dlmglue::Cluster;
+use dlmglue::{Cluster, ClusterLock};
 
 use crate::method::quantile;
 
@@ -30,19 +30,19 @@ impl Effort {
 pub(crate) fn measure(members: &[Cluster], effort: Effort) -> Result<Vec<Latency>, Box<dyn Error>> {
     let [here, there, ..] = members else { return Err("two members are needed".into()) };
     let hit = here.lock("hit")?;
-    let cached = times(effort.hits, |_| Ok(()), |_| hit.lock().map(drop))?;
+    let cached = times(effort.hits, |_| Ok(()), |_| take(&hit))?;
     // Each name is mastered where it was used first, and given back, but not forgotten there.
     let names: Vec<String> = (0..effort.misses).map(|number| format!("miss {number}")).collect();
     for name in &names {
-        drop(here.lock(name)?.lock()?);
+        take(&here.lock(name)?)?;
     }
-    let remote = times(effort.misses, |_| Ok(()), |at| there.lock(&names[at])?.lock().map(drop))?;
-    let local = times(effort.misses, |_| Ok(()), |at| here.lock(&names[at])?.lock().map(drop))?;
+    let remote = times(effort.misses, |_| Ok(()), |at| take(&there.lock(&names[at])?))?;
+    let local = times(effort.misses, |_| Ok(()), |at| take(&here.lock(&names[at])?))?;
     let (mine, theirs) = (here.lock("hand-off")?, there.lock("hand-off")?);
     let handed = times(
         effort.misses,
-        |at| if at % 2 == 0 { &theirs } else { &mine }.lock().map(drop),
-        |at| if at % 2 == 0 { &mine } else { &theirs }.lock().map(drop),
+        |at| take(if at % 2 == 0 { &theirs } else { &mine }),
+        |at| take(if at % 2 == 0 { &mine } else { &theirs }),
     )?;
     Ok(vec![
         Latency { what: "hit", quantiles: cached },
@@ -50,6 +50,10 @@ pub(crate) fn measure(members: &[Cluster], effort: Effort) -> Result<Vec<Latency
         Latency { what: "mastered elsewhere", quantiles: remote },
         Latency { what: "hand-off", quantiles: handed },
     ])
+}
+
+fn take(lock: &ClusterLock) -> Result<(), dlmglue::Error> {
+    lock.lock().map(drop)
 }
 
 type Step<'a> = dyn FnMut(usize) -> Result<(), dlmglue::Error> + 'a;

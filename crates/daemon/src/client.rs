@@ -2,6 +2,7 @@
 
 mod error;
 mod event;
+mod plugin;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -25,6 +26,7 @@ use crate::protocol::{
 };
 pub use error::ClientError;
 pub use event::{Event, Handle};
+pub use plugin::DaemonPlugin;
 
 /// A connection to the daemon. The process's locks live as long as it, and every copy of its socket
 /// that was inherited, is open.

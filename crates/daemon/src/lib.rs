@@ -3,6 +3,7 @@
 //!
 //! * [`protocol`]: the frames; [`control`]: the JSON in some of them.
 //! * [`Client`]: the process's side, blocking; [`connect_or_start`] starts a daemon if need be.
+//! * [`DaemonPlugin`]: the same as a stack behind the glue, so that cached locks go through the daemon.
 //! * [`Server`]: the daemon's side; [`run()`] is the daemon as a program.
 //! * [`Config`], [`location`], [`token`]: what it is told, where it is found, what it keeps on disk.
 
@@ -20,7 +21,7 @@ mod server;
 pub mod token;
 
 pub use autostart::{NO_AUTOSTART_VARIABLE, connect_or_start, connect_or_start_at};
-pub use client::{Answer, Client, ClientError, Event, Handle, LockRequest, Welcome};
+pub use client::{Answer, Client, ClientError, DaemonPlugin, Event, Handle, LockRequest, Welcome};
 pub use config::{Config, HeartbeatPlace, Limits, O2cbConfig, OnFence};
 pub use control::ControlRequest;
 pub use error::DaemonError;

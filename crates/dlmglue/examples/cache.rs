@@ -1,5 +1,5 @@
-//! A cache in front of a slow store, coherent across hosts: a hit asks nobody, and nobody sees an old
-//! value.
+//! A cache in front of a slow store, coherent across hosts: a hit asks nobody, and nobody sees an
+//! old value.
 //!
 //! `cargo run -p stackglue-dlmglue --example cache [solo|o2cb]`
 

@@ -1,7 +1,7 @@
 //! Leader election: whoever has the lock leads, for as long as it lives and likes.
 //!
-//! Nothing renews the lead and nothing expires: it ends with the guard, or with membership, and then the
-//! next one in the queue leads. The term is the fencing token, so it only grows.
+//! Nothing renews the lead and nothing expires: it ends with the guard, or with membership, and
+//! then the next one in the queue leads. The term is the fencing token, so it only grows.
 //!
 //! `cargo run -p stackglue-dlmglue --example leader [solo|o2cb]`
 

@@ -1,9 +1,9 @@
 //! A storage server that refuses a writer who comes too late, by its fencing token.
 //!
-//! A host that stops (a pause of the virtual machine, a page that comes from a slow disk) may be declared
-//! dead, and its lock given to another one, before it goes on to write what it was about to write. No
-//! lock can keep it from trying. The store can: it keeps the highest token that it has seen for each
-//! name, and refuses lower ones.
+//! A host that stops (a pause of the virtual machine, a page that comes from a slow disk) may be
+//! declared dead, and its lock given to another one, before it goes on to write what it was about
+//! to write. No lock can keep it from trying. The store can: it keeps the highest token that it has
+//! seen for each name, and refuses lower ones.
 //!
 //! `cargo run -p stackglue-dlmglue --example storage [solo|o2cb]`
 

@@ -11,8 +11,8 @@ use crate::queue::{Failure, Ticket};
 use crate::resource::Resource;
 use crate::sync::thread;
 
-/// A user that waits for a level of a resource, and has it when the future ends well. Dropped before
-/// that, it waits no longer; a grant that came meanwhile is given up.
+/// A user that waits for a level of a resource, and has it when the future ends well. Dropped
+/// before that, it waits no longer; a grant that came meanwhile is given up.
 #[must_use = "nothing happens before it is polled"]
 pub(crate) struct Acquire<'a> {
     resource: &'a Resource,

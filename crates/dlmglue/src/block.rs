@@ -10,8 +10,8 @@
 //! | 16..24 | token under which the value was written last, big-endian; 0 when it never was |
 //! | 24..64 | the value |
 //!
-//! A block of another format is somebody else's: it is no value and no token, and the next exclusive
-//! user replaces it.
+//! A block of another format is somebody else's: it is no value and no token, and the next
+//! exclusive user replaces it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -47,8 +47,8 @@ impl Value {
     }
 }
 
-/// The block as this node knows it. Written by the only user of the resource, read by those who hold a
-/// level: the word orders both, so no access here has to.
+/// The block as this node knows it. Written by the only user of the resource, read by those who
+/// hold a level: the word orders both, so no access here has to.
 pub(crate) struct Block {
     token: AtomicU64,
     written: AtomicU64,

@@ -114,8 +114,9 @@ impl fmt::Debug for ClusterOptions {
 
 /// A group joined, with the locks of it that are cached here. A handle: clones are the same.
 ///
-/// It is left when the last handle, the last lock and with them the last guard are gone. That blocks
-/// until every cached lock is given back, so it must not happen inside a callback of the stack.
+/// It is left when the last handle, the last lock and with them the last guard are gone. That
+/// blocks until every cached lock is given back, so it must not happen inside a callback of the
+/// stack.
 #[derive(Clone)]
 pub struct Cluster(Arc<Inner>);
 
@@ -129,8 +130,8 @@ pub(crate) struct Inner {
     joined: Arc<Joined>,
 }
 
-/// The group, which is left when this is dropped. A callback that is just ending may keep a resource and
-/// with it the connection a moment longer, but must not be what leaves.
+/// The group, which is left when this is dropped. A callback that is just ending may keep a
+/// resource and with it the connection a moment longer, but must not be what leaves.
 struct Joined(Arc<Connection>);
 
 impl Drop for Joined {
@@ -151,14 +152,15 @@ impl Cluster {
         ClusterOptions::new(group).connect(glue)
     }
 
-    /// Another cache beside this one, as another process of this host would have it: what the one holds
-    /// is in the way of the other. For programs that want to see contention without a second host.
+    /// Another cache beside this one, as another process of this host would have it: what the one
+    /// holds is in the way of the other. For programs that want to see contention without a second
+    /// host.
     pub fn beside(&self) -> Cluster {
         Cluster::over(Arc::clone(&self.0.joined), self.0.membership.clone())
     }
 
-    /// The lock of that name (1 to 64 bytes, any; 32 on `o2cb`), which excludes every other user in the
-    /// cluster. Nothing is asked of the stack before it is taken.
+    /// The lock of that name (1 to 64 bytes, any; 32 on `o2cb`), which excludes every other user in
+    /// the cluster. Nothing is asked of the stack before it is taken.
     ///
     /// # Errors
     ///
@@ -167,8 +169,8 @@ impl Cluster {
         Ok(ClusterLock::new(self.handle(name.as_ref())?))
     }
 
-    /// The value of that name, shared by the cluster. Where it was never written, or was lost with the
-    /// node that wrote it, it reads as `initial`.
+    /// The value of that name, shared by the cluster. Where it was never written, or was lost with
+    /// the node that wrote it, it reads as `initial`.
     ///
     /// # Errors
     ///
@@ -181,8 +183,9 @@ impl Cluster {
         Ok(ClusterRwLock::new(self.handle(name.as_ref())?, initial))
     }
 
-    /// Gives back every lock that nobody has a handle of and no callback is busy with, and forgets it;
-    /// how many. They are taken from the stack anew when they are used again. Does not wait for the stack.
+    /// Gives back every lock that nobody has a handle of and no callback is busy with, and forgets
+    /// it; how many. They are taken from the stack anew when they are used again. Does not wait for
+    /// the stack.
     pub fn release_unused(&self) -> usize {
         let unused = self.0.table.take_unused();
         for resource in &unused {

@@ -15,9 +15,9 @@ use crate::{Cluster, Error, Level};
 
 /// A cache of values of any size, in front of a store that every node can read and write.
 ///
-/// Each key has a lock; a value is good as long as this node has kept its lock, or if the value block says
-/// that nobody has written since. So a hit asks nobody, and a value that another node has changed
-/// is loaded anew by the first who asks for it.
+/// Each key has a lock; a value is good as long as this node has kept its lock, or if the value
+/// block says that nobody has written since. So a hit asks nobody, and a value that another node
+/// has changed is loaded anew by the first who asks for it.
 ///
 /// The store is changed by [`update`](Self::update), on every node. An entry stays until
 /// [`forget`](Self::forget).
@@ -33,7 +33,8 @@ use crate::{Cluster, Error, Level};
 /// use stackglue_dlmglue::{Cluster, Coherent};
 ///
 /// let store = RefCell::new(HashMap::from([(7_u32, "lamp".to_owned())]));
-/// let shelves = Coherent::new(&Cluster::connect(&glue, "shop")?, |shelf: &u32| format!("shelf {shelf}"));
+/// let cluster = Cluster::connect(&glue, "shop")?;
+/// let shelves = Coherent::new(&cluster, |shelf: &u32| format!("shelf {shelf}"));
 ///
 /// let load = |shelf: &u32| Ok::<_, stackglue_dlmglue::Error>(store.borrow()[shelf].clone());
 /// assert_eq!(*shelves.get(&7, load)?, "lamp");
@@ -59,8 +60,8 @@ struct Entry<V> {
 }
 
 impl<K: Eq + Hash + Clone, V> Coherent<K, V> {
-    /// An empty cache. `name` gives each key the name of its lock, the same on every node, and not used
-    /// for anything else.
+    /// An empty cache. `name` gives each key the name of its lock, the same on every node, and not
+    /// used for anything else.
     pub fn new(
         cluster: &Cluster,
         name: impl Fn(&K) -> String + Send + Sync + 'static,
@@ -68,8 +69,8 @@ impl<K: Eq + Hash + Clone, V> Coherent<K, V> {
         Coherent { cluster: cluster.clone(), name: Box::new(name), entries: Mutex::default() }
     }
 
-    /// The value of a key, which nobody changes while the result is held. `load` reads it from the store
-    /// if the one that is cached is not good; two that miss at once both do.
+    /// The value of a key, which nobody changes while the result is held. `load` reads it from the
+    /// store if the one that is cached is not good; two that miss at once both do.
     ///
     /// # Errors
     ///
@@ -84,8 +85,8 @@ impl<K: Eq + Hash + Clone, V> Coherent<K, V> {
         entry.loaded(|| load(key))
     }
 
-    /// As [`get`](Self::get), for a future: the lock is waited for without blocking a thread, and so is
-    /// the store.
+    /// As [`get`](Self::get), for a future: the lock is waited for without blocking a thread, and
+    /// so is the store.
     ///
     /// # Errors
     ///
@@ -105,8 +106,8 @@ impl<K: Eq + Hash + Clone, V> Coherent<K, V> {
         Ok(CoherentRef { value, _hold: hold })
     }
 
-    /// Changes the value of a key: `store` writes it to the store and returns what it wrote. It is given
-    /// the fencing token, for the store to refuse whoever comes with a lower one.
+    /// Changes the value of a key: `store` writes it to the store and returns what it wrote. It is
+    /// given the fencing token, for the store to refuse whoever comes with a lower one.
     ///
     /// When it fails, every node takes the value in the store for changed.
     ///

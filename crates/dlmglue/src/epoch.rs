@@ -1,16 +1,17 @@
 //! Where fencing tokens come from on a stack that does not number its grants.
 //!
-//! A token is an epoch of 48 bits and a sequence of 16. As long as the value block of a resource lives,
-//! each exclusive grant takes the token in it and adds one. When nobody knows the last token (the block
-//! was lost with its writer, the resource is new or was given up by every node, somebody else wrote
-//! something else into it), the grant takes a new epoch: one that is above all that were ever taken in
-//! the group. These are counted in the value block of a resource of their own, under its EX.
+//! A token is an epoch of 48 bits and a sequence of 16. As long as the value block of a resource
+//! lives, each exclusive grant takes the token in it and adds one. When nobody knows the last token
+//! (the block was lost with its writer, the resource is new or was given up by every node, somebody
+//! else wrote something else into it), the grant takes a new epoch: one that is above all that were
+//! ever taken in the group. These are counted in the value block of a resource of their own, under
+//! its EX.
 //!
-//! The count of epochs can be lost too: when all nodes leave, or the node dies that counted last. Then
-//! it goes on from the clock: an epoch is never below the time, in units of 10 us since 2020, at which it
-//! was taken. So what has to hold is that clocks differ by less than passes between such a loss and the
-//! next grant, which is the time that the stack takes to bury a node or to make one a member: on `o2cb`
-//! more than ten seconds.
+//! The count of epochs can be lost too: when all nodes leave, or the node dies that counted last.
+//! Then it goes on from the clock: an epoch is never below the time, in units of 10 us since 2020,
+//! at which it was taken. So what has to hold is that clocks differ by less than passes between
+//! such a loss and the next grant, which is the time that the stack takes to bury a node or to make
+//! one a member: on `o2cb` more than ten seconds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

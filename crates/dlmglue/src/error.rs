@@ -74,8 +74,8 @@ impl Error {
         &self.0.name
     }
 
-    /// Who had a lock in the way when the call gave up. Empty where this node does not know: on `o2cb`
-    /// only the master of a resource knows all of its locks.
+    /// Who had a lock in the way when the call gave up. Empty where this node does not know: on
+    /// `o2cb` only the master of a resource knows all of its locks.
     pub fn holders(&self) -> &[Holder] {
         &self.0.holders
     }

@@ -34,7 +34,8 @@ impl GlueLock {
 
 impl DlmLock for GlueLock {
     fn lock(&self, level: Level, convert: bool, noqueue: bool) -> Result<(), Errno> {
-        // A resource that has no value leaves the block as it is: what is in it is of a former life.
+        // A resource that has no value leaves the block as it is: what is in it is of a former
+        // life.
         self.lksb.set_lvb(&[])?;
         let mut flags = match level {
             // In nobody's way, so it need not wait for anybody.
@@ -42,7 +43,8 @@ impl DlmLock for GlueLock {
             _ => LockFlags::VALBLK,
         };
         flags.set(LockFlags::CONVERT, convert);
-        // Where the stack can, a holder that only caches its lock is asked to give way all the same.
+        // Where the stack can, a holder that only caches its lock is asked to give way all the
+        // same.
         flags.set(LockFlags::NOQUEUE | LockFlags::NOQUEUEBAST, noqueue);
         self.convert(level, flags)
     }

@@ -1,8 +1,8 @@
 //! Cached cluster locks: the level kept after release, and the callback that takes it away.
 //!
-//! A node keeps a lock when its user is done, and gives it back when another node asks: what OCFS2's
-//! dlmglue does (`fs/ocfs2/dlmglue.c`), as an API for every day. Taking a lock that the node still has
-//! is one atomic operation, and so is giving it up; no call, no message, no clock.
+//! A node keeps a lock when its user is done, and gives it back when another node asks: what
+//! OCFS2's dlmglue does (`fs/ocfs2/dlmglue.c`), as an API for every day. Taking a lock that the
+//! node still has is one atomic operation, and so is giving it up; no call, no message, no clock.
 //!
 //! | | what it is |
 //! |---|---|
@@ -34,34 +34,36 @@
 //!
 //! # What holds
 //!
-//! * One exclusive user, or any number of readers, in the cluster: threads of one program exclude each
-//!   other as nodes do. Users of one node are served in the order in which they came.
-//! * Nothing renews and nothing expires. A lock is ours until the guard is dropped, or membership is
-//!   lost: then every guard says why, and nothing is granted any more.
-//! * When another node asks, users of this node who wait already go first, but no more than eight: then the
-//!   lock goes over. It is kept for reading if the other one only wants to read.
+//! * One exclusive user, or any number of readers, in the cluster: threads of one program exclude
+//!   each other as nodes do. Users of one node are served in the order in which they came.
+//! * Nothing renews and nothing expires. A lock is ours until the guard is dropped, or membership
+//!   is lost: then every guard says why, and nothing is granted any more.
+//! * When another node asks, users of this node who wait already go first, but no more than eight:
+//!   then the lock goes over. It is kept for reading if the other one only wants to read.
 //! * Whoever waited has the lock at least once before it goes.
 //!
 //! # Fencing tokens
 //!
-//! An exclusive guard has a [token](LockGuard::token), a number that only grows per name: across nodes,
-//! masters and deaths. A store that remembers the highest it has seen and refuses lower ones is safe from a
-//! writer that was declared dead and does not know. Guards of one cached grant have one token.
+//! An exclusive guard has a [token](LockGuard::token), a number that only grows per name: across
+//! nodes, masters and deaths. A store that remembers the highest it has seen and refuses lower ones
+//! is safe from a writer that was declared dead and does not know. Guards of one cached grant have
+//! one token.
 //!
-//! On `solo` the stack numbers its grants. `o2cb` does not, and its kernels cannot: there the token is in
-//! the value block of the resource, by agreement of those who use this crate.
+//! On `solo` the stack numbers its grants. `o2cb` does not, and its kernels cannot: there the token
+//! is in the value block of the resource, by agreement of those who use this crate.
 //!
-//! * It costs the first 24 bytes of the block, and an exclusive lock on `.stackglue.epoch`, a resource of
-//!   the group, when a name is first used or its value was lost.
-//! * A kernel that takes the lock does not raise it, and one that writes a block of its own ends the
-//!   sequence: the next token is from a new, higher epoch.
-//! * It grows without any clock as long as the group has a member that has used a token, and none dies that
-//!   holds `.stackglue.epoch`. After that loss, tokens go on from the clock: then clocks must differ by
-//!   less than the stack takes to bury a node or to let one join, on `o2cb` more than ten seconds.
+//! * It costs the first 24 bytes of the block, and an exclusive lock on `.stackglue.epoch`, a
+//!   resource of the group, when a name is first used or its value was lost.
+//! * A kernel that takes the lock does not raise it, and one that writes a block of its own ends
+//!   the sequence: the next token is from a new, higher epoch.
+//! * It grows without any clock as long as the group has a member that has used a token, and none
+//!   dies that holds `.stackglue.epoch`. After that loss, tokens go on from the clock: then clocks
+//!   must differ by less than the stack takes to bury a node or to let one join, on `o2cb` more
+//!   than ten seconds.
 //!
-//! To read it: `word.rs`, the short way; `state.rs`, the machine behind it; `resource.rs`, both together;
-//! `model.rs`, every interleaving of them; `cluster.rs`, `lock.rs`, `rwlock.rs` and `coherent.rs`, what
-//! programs use; `block.rs` and `epoch.rs`, what travels.
+//! To read it: `word.rs`, the short way; `state.rs`, the machine behind it; `resource.rs`, both
+//! together; `model.rs`, every interleaving of them; `cluster.rs`, `lock.rs`, `rwlock.rs` and
+//! `coherent.rs`, what programs use; `block.rs` and `epoch.rs`, what travels.
 
 mod acquire;
 mod block;

@@ -8,9 +8,9 @@ use crate::{Error, Level};
 
 /// A lock that excludes every other user: in this program, on this host, in the cluster.
 ///
-/// Made by [`Cluster::lock`](crate::Cluster::lock). The node keeps the lock when its user is done, and gives
-/// it back when another node asks; until then taking it again is one atomic operation. A handle: clones
-/// are the same lock. Not recursive.
+/// Made by [`Cluster::lock`](crate::Cluster::lock). The node keeps the lock when its user is done,
+/// and gives it back when another node asks; until then taking it again is one atomic operation. A
+/// handle: clones are the same lock. Not recursive.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,16 +40,18 @@ impl ClusterLock {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused), [`ErrorKind::Lost`](crate::ErrorKind::Lost).
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused),
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost).
     #[inline]
     pub fn lock(&self) -> Result<LockGuard<'_>, Error> {
         self.take(Patience::Forever)
     }
 
-    /// Takes the lock if nobody has it, here or elsewhere. Asks the cluster, but waits for no other user.
+    /// Takes the lock if nobody has it, here or elsewhere. Asks the cluster, but waits for no other
+    /// user.
     ///
-    /// On `o2cb` a node that merely caches the lock is in the way too, and is not asked to give it up:
-    /// there [`try_lock_for`](Self::try_lock_for) a short while finds out whether it is in use.
+    /// On `o2cb` a node that merely caches the lock is in the way too, and is not asked to give it
+    /// up: there [`try_lock_for`](Self::try_lock_for) a short while finds out whether it is in use.
     ///
     /// # Errors
     ///
@@ -68,7 +70,8 @@ impl ClusterLock {
         self.take(patience(timeout))
     }
 
-    /// As [`lock`](Self::lock), for a future of any runtime. Dropping the future takes the request back.
+    /// As [`lock`](Self::lock), for a future of any runtime. Dropping the future takes the request
+    /// back.
     ///
     /// # Errors
     ///
@@ -78,9 +81,9 @@ impl ClusterLock {
         Ok(LockGuard { handle: &self.handle })
     }
 
-    /// Has `hook` called before this node gives the lock to another one, while nobody uses it: to write
-    /// what must be written first. On a thread of the cluster's own, so it may block; it must not use
-    /// this lock. `false`, and nothing changes, when there is a hook already.
+    /// Has `hook` called before this node gives the lock to another one, while nobody uses it: to
+    /// write what must be written first. On a thread of the cluster's own, so it may block; it must
+    /// not use this lock. `false`, and nothing changes, when there is a hook already.
     pub fn before_giving_up(&self, hook: impl Fn() + Send + Sync + 'static) -> bool {
         self.handle.flush_with(move |_| hook())
     }
@@ -115,8 +118,8 @@ pub struct LockGuard<'a> {
 }
 
 impl LockGuard<'_> {
-    /// The fencing token: whoever has the lock after another node had it has a higher one. Guards that
-    /// this node takes without giving the lock back in between have the same.
+    /// The fencing token: whoever has the lock after another node had it has a higher one. Guards
+    /// that this node takes without giving the lock back in between have the same.
     pub fn token(&self) -> u64 {
         self.handle.resource.block.token()
     }

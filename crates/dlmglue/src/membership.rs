@@ -9,8 +9,9 @@ use crate::cluster::Inner;
 
 /// What tells clusters that this node is no longer a member.
 ///
-/// A stack says so in its own way: an `o2cb` node by the fence handler of its options, a daemon by hanging
-/// up. Whoever starts the node has that call [`lose`](Self::lose). A handle: clones are the same.
+/// A stack says so in its own way: an `o2cb` node by the fence handler of its options, a daemon by
+/// hanging up. Whoever starts the node has that call [`lose`](Self::lose). A handle: clones are the
+/// same.
 ///
 /// ```
 /// use stackglue_dlmglue::Membership;

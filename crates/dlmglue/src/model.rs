@@ -1,7 +1,7 @@
 //! Every interleaving of request, cancel, grant, BAST and unlock on one resource.
 //!
-//! This node's side is the real one. The lock manager beneath is as small as it can be and behaves as
-//! o2dlm: nobody looks for deadlocks, and a cancel that finds nothing waiting says nothing.
+//! This node's side is the real one. The lock manager beneath is as small as it can be and behaves
+//! as o2dlm: nobody looks for deadlocks, and a cancel that finds nothing waiting says nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -52,8 +52,8 @@ enum Callback {
 }
 
 impl Master {
-    /// Does something under the master's own lock, lets in whoever can be, and delivers what follows
-    /// for this node, one callback at a time.
+    /// Does something under the master's own lock, lets in whoever can be, and delivers what
+    /// follows for this node, one callback at a time.
     fn act<T>(&self, action: impl FnOnce(&mut Queues) -> T) -> T {
         let mut queues = self.queues.lock().expect("no poisoned model");
         let result = action(&mut queues);
@@ -231,8 +231,8 @@ fn explore(missing: Option<Missing>, model: impl Fn(Option<Missing>) + Send + Sy
     assert_eq!(outcome.is_err(), missing.is_some(), "{missing:?}");
 }
 
-/// This node and another one have PR, and both want EX. The other one does not give way, so the only
-/// way out is that this node takes its request back: wherever the BAST finds it.
+/// This node and another one have PR, and both want EX. The other one does not give way, so the
+/// only way out is that this node takes its request back: wherever the BAST finds it.
 fn two_want_more(missing: Option<Missing>) {
     let (master, resource) = world(Level::PR, Level::PR, missing);
     let other = thread::spawn({
@@ -253,8 +253,8 @@ fn without_pending_a_cancel_comes_too_early() {
     explore(Some(Missing::Pending), two_want_more);
 }
 
-/// A user gets PR, and the call that asked for it returns late: another user has asked for EX by then,
-/// and so has the other node.
+/// A user gets PR, and the call that asked for it returns late: another user has asked for EX by
+/// then, and so has the other node.
 fn a_late_return(missing: Option<Missing>) {
     let (master, resource) = world(Level::NL, Level::PR, missing);
     let threads = [
@@ -283,7 +283,8 @@ fn without_the_generation_a_late_return_is() {
     explore(Some(Missing::Generation), a_late_return);
 }
 
-/// Two users of this node and one elsewhere, each of whom must be alone and see what the last one did.
+/// Two users of this node and one elsewhere, each of whom must be alone and see what the last one
+/// did.
 fn three_exclude_each_other(missing: Option<Missing>) {
     let (master, resource) = world(Level::EX, Level::NL, missing);
     let count = Arc::new(loom::cell::Cell::new(0));
@@ -324,8 +325,8 @@ fn a_look_that_is_dropped_is_found() {
     explore(Some(Missing::Look), three_exclude_each_other);
 }
 
-/// A user loses patience at any moment: whether its request is taken back or granted, nothing of it is
-/// left in the way of others.
+/// A user loses patience at any moment: whether its request is taken back or granted, nothing of it
+/// is left in the way of others.
 #[test]
 fn a_user_that_goes_away_leaves_nothing_in_the_way() {
     explore(None, |missing| {

@@ -63,7 +63,8 @@ impl Queue {
         ticket
     }
 
-    /// The outcome of a waiter, which is then forgotten; or `None`, and from then on `waker` is woken.
+    /// The outcome of a waiter, which is then forgotten; or `None`, and from then on `waker` is
+    /// woken.
     pub(crate) fn fetch(&mut self, ticket: Ticket, waker: &Waker) -> Option<Result<(), Failure>> {
         if let Some(outcome) = self.take_settled(ticket) {
             return Some(outcome);

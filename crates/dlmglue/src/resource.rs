@@ -17,11 +17,12 @@ use crate::{Level, Version};
 
 /// The one lock that a resource has with a lock manager.
 ///
-/// Outcomes come by [`Resource`]'s methods, one at a time and in the order in which the lock manager
-/// decided, perhaps before a call returns; none of an operation whose call failed. No call blocks for
-/// another lock.
+/// Outcomes come by [`Resource`]'s methods, one at a time and in the order in which the lock
+/// manager decided, perhaps before a call returns; none of an operation whose call failed. No call
+/// blocks for another lock.
 pub(crate) trait DlmLock: Send + Sync {
-    /// Asks for a level: a conversion if there is a lock. With `noqueue` the answer may be `EAGAIN`.
+    /// Asks for a level: a conversion if there is a lock. With `noqueue` the answer may be
+    /// `EAGAIN`.
     fn lock(&self, level: Level, convert: bool, noqueue: bool) -> Result<(), Errno>;
     /// Converts down, and writes the value block on the way down from EX.
     fn down(&self, level: Level, value: Option<[u8; LVB_LEN_MAX]>) -> Result<(), Errno>;
@@ -305,15 +306,15 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// Whether data read then is still good now: nobody has written since, as the value block says; or
-    /// it says nothing, and the resource was not given up since.
+    /// Whether data read then is still good now: nobody has written since, as the value block says;
+    /// or it says nothing, and the resource was not given up since.
     pub(crate) fn is_good(self, now: Stamp) -> bool {
         self.version == now.version && (now.version.is_some() || self.stay == now.stay)
     }
 }
 
-/// The token of a grant whose predecessor had `last`; 0 when it has to be had from elsewhere: nobody
-/// knows the last one, or its epoch is used up.
+/// The token of a grant whose predecessor had `last`; 0 when it has to be had from elsewhere:
+/// nobody knows the last one, or its epoch is used up.
 fn next_token(last: u64) -> u64 {
     let next = last.wrapping_add(1);
     if last == 0 || next & SEQUENCE_MAX == 0 { 0 } else { next }
@@ -443,6 +444,26 @@ mod tests {
                 assert_eq!(willing.downs.lock().as_slice(), [asked.compatible()], "{case}");
             }
         }
+    }
+
+    #[test]
+    fn what_was_written_for_a_user_that_came_back_is_written_again() {
+        let (_, resource) = resource();
+        let flushes = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&flushes);
+        resource.flush_with(Box::new(move |_| *count.lock() += 1));
+        assert_eq!(Acquire::new(&resource, Level::EX, true).wait(), Ok(()));
+        resource.leave(Level::EX);
+        resource.let_go(Waker::noop());
+        let mut context = Context::from_waker(Waker::noop());
+        let mut user = Box::pin(Acquire::new(&resource, Level::EX, true));
+        assert!(user.as_mut().poll(&mut context).is_pending(), "the hook runs");
+        resource.flushed();
+        assert_eq!(user.as_mut().poll(&mut context), Poll::Ready(Ok(())));
+        resource.leave(Level::EX);
+        assert_eq!(*flushes.lock(), 2);
+        resource.flushed();
+        assert!(resource.is_gone());
     }
 
     #[test]

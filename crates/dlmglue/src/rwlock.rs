@@ -9,15 +9,16 @@ use crate::cluster::{Handle, Patience};
 use crate::lock::patience;
 use crate::{Error, Level, SmallValue, Version};
 
-/// A value of up to [`VALUE_LEN_MAX`](crate::VALUE_LEN_MAX) bytes, of which every node sees the last write.
+/// A value of up to [`VALUE_LEN_MAX`](crate::VALUE_LEN_MAX) bytes, of which every node sees the
+/// last write.
 ///
-/// Made by [`Cluster::value`](crate::Cluster::value). The value travels with the lock, in the value block of
-/// the resource: reading it where the lock is cached is one atomic operation to take, one to release.
-/// A handle: clones are the same value.
+/// Made by [`Cluster::value`](crate::Cluster::value). The value travels with the lock, in the value
+/// block of the resource: reading it where the lock is cached is one atomic operation to take, one
+/// to release. A handle: clones are the same value.
 ///
-/// The value lives as long as somebody in the cluster has its lock, used or cached; a write whose node
-/// dies before another one asked for the lock is lost, and with it the value: it then reads as the
-/// initial one, and [`ReadGuard::version`] is `None`. What must survive belongs on a disk.
+/// The value lives as long as somebody in the cluster has its lock, used or cached; a write whose
+/// node dies before another one asked for the lock is lost, and with it the value: it then reads as
+/// the initial one, and [`ReadGuard::version`] is `None`. What must survive belongs on a disk.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,12 +45,13 @@ impl<T: SmallValue> ClusterRwLock<T> {
         ClusterRwLock { handle, initial }
     }
 
-    /// Blocks until the value can be read: shared with other readers, here and elsewhere. A thread that
-    /// reads must not read again before it is done: a writer may be waiting in between.
+    /// Blocks until the value can be read: shared with other readers, here and elsewhere. A thread
+    /// that reads must not read again before it is done: a writer may be waiting in between.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused), [`ErrorKind::Lost`](crate::ErrorKind::Lost).
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused),
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost).
     #[inline]
     pub fn read(&self) -> Result<ReadGuard<'_, T>, Error> {
         self.take_shared(Patience::Forever)
@@ -158,10 +160,10 @@ impl<T: SmallValue> ClusterRwLock<T> {
     #[inline]
     fn writing(&self) -> WriteGuard<'_, T> {
         WriteGuard {
+            hold: Hold { handle: &self.handle, level: Level::EX },
             value: self.current(),
             changed: false,
             of: self,
-            hold: Hold { handle: &self.handle, level: Level::EX },
         }
     }
 
@@ -205,8 +207,8 @@ pub struct ReadGuard<'a, T: SmallValue> {
 }
 
 impl<'a, T: SmallValue> ReadGuard<'a, T> {
-    /// Which write the value is of; `None` when it is the initial one: it was never written, or lost
-    /// with the node that wrote it.
+    /// Which write the value is of; `None` when it is the initial one: it was never written, or
+    /// lost with the node that wrote it.
     pub fn version(&self) -> Option<Version> {
         self.hold.handle.resource.block.version()
     }

@@ -4,8 +4,8 @@ use crate::VALUE_LEN_MAX;
 
 /// A value that fits into the value block of a resource.
 ///
-/// Its bytes are seen by every node of the cluster, so they must not depend on the host: numbers are
-/// big-endian.
+/// Its bytes are seen by every node of the cluster, so they must not depend on the host: numbers
+/// are big-endian.
 ///
 /// ```
 /// use stackglue_dlmglue::SmallValue;
@@ -34,7 +34,8 @@ pub trait SmallValue: Clone {
     /// What the bytes are held in.
     type Bytes: AsRef<[u8]>;
 
-    /// The bytes of it: at most [`VALUE_LEN_MAX`]. A longer value is not written; the one before stays.
+    /// The bytes of it: at most [`VALUE_LEN_MAX`]. A longer value is not written; the one before
+    /// stays.
     fn to_bytes(&self) -> Self::Bytes;
 
     /// The value of those bytes, which another node may have written; `None` when they are of none.

@@ -1,8 +1,9 @@
 //! The slow path of a lock resource: what `fs/ocfs2/dlmglue.c` does under a resource's spinlock.
 //!
-//! A state machine without I/O: events come in by its methods, [`State::step`] says which call on the
-//! lock manager is due. Whoever brings an event takes the steps, so the down-convert of the kernel's
-//! thread happens on the thread that made it possible: that of the last user, or of the callback.
+//! A state machine without I/O: events come in by its methods, [`State::step`] says which call on
+//! the lock manager is due. Whoever brings an event takes the steps, so the down-convert of the
+//! kernel's thread happens on the thread that made it possible: that of the last user, or of the
+//! callback.
 //!
 //! | dlmglue | here |
 //! |---|---|
@@ -25,8 +26,8 @@ use crate::Level;
 use crate::queue::{Failure, Queue};
 use crate::word::Word;
 
-/// How many users of this node are served after another node has asked for the level, before it gets
-/// it.
+/// How many users of this node are served after another node has asked for the level, before it
+/// gets it.
 pub(crate) const STREAK_MAX: u32 = 8;
 
 /// A call on the lock manager, to be made with the mutex let go of.
@@ -73,7 +74,7 @@ pub(crate) struct State {
     /// Whether the lock is to be dropped once nobody uses it.
     letting_go: bool,
     /// Who waits for the lock to be dropped.
-    gone: Waker,
+    gone_waker: Waker,
     #[cfg(test)]
     pub(crate) missing: Option<Missing>,
 }
@@ -106,8 +107,8 @@ enum Flush {
     Done,
 }
 
-/// Parts that the machine can do without only until somebody gets hurt: tests leave them out, and must
-/// notice.
+/// Parts that the machine can do without only until somebody gets hurt: tests leave them out, and
+/// must notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
     /// PENDING: a request counts as handed to the lock manager before it is.
@@ -135,7 +136,7 @@ impl State {
             flush: Flush::Needless,
             token_missing: false,
             letting_go: false,
-            gone: Waker::noop().clone(),
+            gone_waker: Waker::noop().clone(),
             #[cfg(test)]
             missing: None,
         }
@@ -149,6 +150,11 @@ impl State {
             self.queue.fail_above(Level::NL, false, Failure::Lost);
             return None;
         }
+        // Written for nothing: who wanted the level given up has changed its mind.
+        let given_up = self.blocking != Level::NL || (self.letting_go && self.queue.is_empty());
+        if self.flush == Flush::Done && !given_up {
+            self.flush = Flush::Due;
+        }
         self.admit(word);
         let call = self.due(word);
         if call.is_none() && self.leaves_the_gate_open() {
@@ -157,8 +163,9 @@ impl State {
         call
     }
 
-    /// Lets in waiters from the front, as far as this node has what they want. They hold it from now
-    /// on, so a down-convert that is due waits for them: nobody loses a level before it used it once.
+    /// Lets in waiters from the front, as far as this node has what they want. They hold it from
+    /// now on, so a down-convert that is due waits for them: nobody loses a level before it used it
+    /// once.
     fn admit(&mut self, word: &Word) {
         while let Some((level, _)) = self.queue.front() {
             let now = word.look();
@@ -206,8 +213,9 @@ impl State {
         };
         (level > now.level()).then(|| match (self.attached, self.attach_null) {
             (true, _) => self.ask(Action::Convert, level, !patient),
-            // Lock managers grant conversions before new locks, so among nodes that convert a new lock
-            // would wait for ever: it may be granted at once, or else begins as one that converts too.
+            // Lock managers grant conversions before new locks, so among nodes that convert a new
+            // lock would wait for ever: it may be granted at once, or else begins as one that
+            // converts too.
             (false, false) => self.ask(Action::Attach, level, true),
             (false, true) => self.ask(Action::Attach, Level::NL, false),
         })
@@ -232,7 +240,7 @@ impl State {
             return None;
         }
         if !self.attached {
-            self.letting_go = false;
+            self.gone();
             return None;
         }
         if self.flush == Flush::Due && now.level() == Level::EX {
@@ -269,6 +277,11 @@ impl State {
             && !self.token_missing
             && !self.letting_go
             && !self.is_going_down()
+    }
+
+    fn gone(&mut self) {
+        self.letting_go = false;
+        self.queue.wake(std::mem::replace(&mut self.gone_waker, Waker::noop().clone()));
     }
 
     fn unblock(&mut self) {
@@ -360,8 +373,7 @@ impl State {
         match self.finish().map(|busy| busy.action) {
             Some(Action::Drop) => {
                 self.attached = false;
-                self.letting_go = false;
-                self.queue.wake(std::mem::replace(&mut self.gone, Waker::noop().clone()));
+                self.gone();
                 self.flush = self.flush.again();
                 self.unblock();
                 word.set_level(Level::NL);
@@ -395,7 +407,7 @@ impl State {
     /// Drops the lock as soon as nobody uses it, and wakes `waker` then.
     pub(crate) fn let_go(&mut self, waker: Waker) {
         self.letting_go = true;
-        self.gone = waker;
+        self.gone_waker = waker;
     }
 
     /// Whether the lock manager knows nothing of this resource.

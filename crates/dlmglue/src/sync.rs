@@ -1,5 +1,6 @@
 //! The atomic, the mutex and the parked thread of a lock resource: real ones, or loom's when it
-//! explores every interleaving (`RUSTFLAGS="--cfg loom"`, which `cargo xtask test` sets for that step).
+//! explores every interleaving (`RUSTFLAGS="--cfg loom"`, which `cargo xtask test` sets for that
+//! step).
 
 #[cfg(not(loom))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};

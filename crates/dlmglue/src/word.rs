@@ -8,10 +8,10 @@ use crate::sync::AtomicU64;
 
 /// Level held by this node, holders per level, and one bit that closes the short way.
 ///
-/// While the gate is open, taking and releasing a level is one read-modify-write each and nothing else.
-/// Closed, both go on under the resource's mutex: a newcomer does not enter, and who leaves looks there
-/// for somebody to tell. Level and gate change under the mutex only; while the gate is closed holders
-/// can only become fewer, except under the mutex.
+/// While the gate is open, taking and releasing a level is one read-modify-write each and nothing
+/// else. Closed, both go on under the resource's mutex: a newcomer does not enter, and who leaves
+/// looks there for somebody to tell. Level and gate change under the mutex only; while the gate is
+/// closed holders can only become fewer, except under the mutex.
 pub(crate) struct Word(AtomicU64);
 
 impl Word {
@@ -55,8 +55,8 @@ impl Word {
         before & GATE != 0
     }
 
-    /// Becomes a reader without having been away, as the only writer of this node. `true` when the gate
-    /// was closed.
+    /// Becomes a reader without having been away, as the only writer of this node. `true` when the
+    /// gate was closed.
     #[inline]
     #[must_use = "somebody may wait for it"]
     pub(crate) fn downgrade(&self) -> bool {

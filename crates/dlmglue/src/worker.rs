@@ -1,5 +1,5 @@
-//! The thread that runs hooks: the only down-converts that do not happen on the thread that made them
-//! possible, since a hook may block and a callback must not.
+//! The thread that runs hooks: the only down-converts that do not happen on the thread that made
+//! them possible, since a hook may block and a callback must not.
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Weak};
@@ -32,8 +32,8 @@ impl Worker {
         Worker { running: Arc::default() }
     }
 
-    /// Has `hook` called before the resource gives up EX, with the level that it keeps. `false` when it
-    /// has a hook already.
+    /// Has `hook` called before the resource gives up EX, with the level that it keeps. `false`
+    /// when it has a hook already.
     pub(crate) fn serve(
         &self,
         resource: &Arc<Resource>,

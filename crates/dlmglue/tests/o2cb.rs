@@ -1,9 +1,9 @@
 //! The behaviours of cached locks on three nodes of `o2cb`, in this process over loopback.
 //!
-//! A heartbeat takes 10 s to become steady, so the tests share the nodes: one process, one test at a
-//! time (`cargo xtask test`, step `o2cb suite`).
+//! A heartbeat takes 10 s to become steady, so the tests share the nodes: one process, one test at
+//! a time (`cargo xtask test`, step `o2cb suite`).
 
-#![expect(clippy::duplicate_mod, reason = "each example brings what it runs on alone, too")]
+#![allow(clippy::duplicate_mod, reason = "each example brings what it runs on")]
 
 #[path = "../../o2cb/tests/support/cluster.rs"]
 mod cluster;
@@ -50,8 +50,8 @@ fn members() -> Vec<Cluster> {
 stackglue_dlmglue::conformance_suite!(members);
 examples!(members);
 
-/// The node that dies took the last epoch of the group, so both the token of the name and the count of
-/// epochs go with it.
+/// The node that dies took the last epoch of the group, so both the token of the name and the count
+/// of epochs go with it.
 #[test]
 fn a_token_grows_although_its_node_and_the_count_of_epochs_have_died() {
     let (mut nodes, _directory) = cluster::start(2);

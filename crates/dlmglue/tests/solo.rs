@@ -1,6 +1,6 @@
 //! The behaviours of cached locks on `solo`, and what needs a membership of its own.
 
-#![expect(clippy::duplicate_mod, reason = "each example brings what it runs on alone, too")]
+#![allow(clippy::duplicate_mod, reason = "each example brings what it runs on")]
 
 #[path = "../examples/cache.rs"]
 #[allow(dead_code, reason = "a test runs it without its main")]

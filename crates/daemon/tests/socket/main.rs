@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod barrier;
+mod cached;
 mod control;
 mod life;
 mod locks;
