@@ -122,6 +122,8 @@ impl Domain {
             AfterAssert::Nothing => {}
             AfterAssert::Mastered => {
                 self.tables.resources[key].state.remove(State::IN_PROGRESS);
+                // (An earlier search may owe it, whose owner died.)
+                self.request_cleanup(name);
                 self.wake(key);
             }
             AfterAssert::MigratedHere { old } => self.tell_old_master(name, old),

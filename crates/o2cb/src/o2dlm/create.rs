@@ -185,7 +185,6 @@ impl Domain {
         // Taken away where its owner was found dead.
         let was_pending = lock.pending.contains(Pending::LOCK);
         lock.pending.remove(Pending::LOCK | Pending::ANSWER);
-        lock.pending.set(Pending::UNHEARD, result.is_err() || !was_pending);
         let waits = lock.operation.is_some();
         self.tables.resources[resource].state.remove(State::IN_PROGRESS);
         let is_recovery = self.tables.resources[resource].name.is_recovery();

@@ -131,11 +131,12 @@ impl Domain {
             lock.pending.remove(Pending::LOCK | Pending::CONVERT);
             // Where the grant came before the reply, it stands.
             match queue {
-                Some(Queue::Blocked) if pending.contains(Pending::LOCK) => {
-                    lock.pending.insert(Pending::UNHEARD);
+                Some(Queue::Blocked) if pending.intersects(Pending::LOCK | Pending::CANCEL) => {
                     self.tables.dequeue(key);
                 }
-                Some(Queue::Converting) if pending.contains(Pending::CONVERT) => {
+                Some(Queue::Converting)
+                    if pending.intersects(Pending::CONVERT | Pending::CANCEL) =>
+                {
                     self.conversion_back(key);
                 }
                 // Not recovered, and gone when recovery is over. It is unlocked once more if it turns out

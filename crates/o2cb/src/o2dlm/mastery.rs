@@ -349,6 +349,11 @@ impl Domain {
                 let others = self.others();
                 self.assert_mastery(name, AssertFlags::MLE_CLEANUP, others, AfterAssert::Nothing);
             }
+            // It has left, and masters nothing.
+            Some(owner) if !self.members.contains(owner) => {
+                self.after(100, Timer::CleanupAgain { name });
+                self.owner_knows_nothing(key, owner);
+            }
             Some(owner) => {
                 let mut payload = Vec::new();
                 MasterRequest { node: self.me, flags: 0, name }.encode(&mut payload);

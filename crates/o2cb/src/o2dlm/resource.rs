@@ -61,8 +61,6 @@ bitflags::bitflags! {
         const CANCEL_LOST = 0x10;
         /// A message is out whose answer must find the lock, whatever recovery made of it.
         const ANSWER = 0x20;
-        /// It is on no queue, as no owner has said that it has it; one that is dead may have handed it over.
-        const UNHEARD = 0x40;
     }
 }
 

@@ -306,59 +306,6 @@ fn an_unlock_that_the_master_answers_with_ivlockid_is_over() {
     assert!(rig.resource(NAME).locks.is_empty());
 }
 
-// Behaviours 226 and 261: the dead master may have handed over what was being cancelled.
-#[test]
-fn a_cancel_whose_master_died_is_repeated_at_the_next() {
-    for moved in [true, false] {
-        let mut rig = Rig::joined(1, &[2, 3]);
-        let key = rig.found_at(2, NAME, LockMode::EX, NONE);
-        rig.respond::<CreateLock>(2, 0);
-        rig.cancel(key);
-        let (call, lost) = rig.sent::<UnlockLock>(2);
-        goes_on_at_3(&mut rig, moved);
-        rig.complete(call, Err(CallError::HostDown));
-        rig.pass(50);
-        assert_eq!(rig.respond::<UnlockLock>(3, 0), lost);
-        rig.unlocked(key, Status::Normal, true);
-        assert!(rig.resource(NAME).locks.is_empty());
-    }
-}
-
-// Behaviours 226 and 261: whether it had the lock is not known.
-#[test]
-fn a_cancel_of_a_lock_that_the_dead_master_had_not_answered_goes_to_the_next() {
-    for moved in [true, false] {
-        let mut rig = Rig::joined(1, &[2, 3]);
-        let key = rig.found_at(2, NAME, LockMode::EX, NONE);
-        let (call, create) = rig.sent::<CreateLock>(2);
-        goes_on_at_3(&mut rig, moved);
-        rig.complete(call, Err(CallError::HostDown));
-        rig.cancel(key);
-        let cancel = rig.respond::<UnlockLock>(3, 0);
-        assert_eq!((cancel.cookie, cancel.flags), (create.cookie, CANCEL));
-        rig.unlocked(key, Status::Normal, true);
-    }
-}
-
-/// Node 2, a master, is dead: either its name had moved to node 3, or that recovers it.
-fn goes_on_at_3(rig: &mut Rig, moved: bool) {
-    assert_eq!(rig.request(3, &BeginReco { node: n(3), dead: n(2) }), 0);
-    assert_eq!(rig.event(), Event::NodeDown(n(2)));
-    if moved {
-        let moves = MigrateRequest { old_master: n(2), new_master: n(3), name: NAME };
-        assert_eq!(rig.request(3, &moves), 0);
-        let flags = AssertFlags::FINISH_MIGRATION;
-        let asserts = AssertMaster { node: n(3), flags, name: NAME };
-        assert_eq!(rig.request(3, &asserts), MASTERY_REF);
-    } else {
-        for stage2 in [false, true] {
-            assert_eq!(rig.request(3, &FinalizeReco { node: n(3), dead: n(2), stage2 }), 0);
-        }
-    }
-    // The clean-up of the search.
-    rig.respond::<MasterRequest>(3, YES);
-}
-
 // Behaviour 226: before the master has heard of it.
 #[test]
 fn a_cancel_before_the_master_is_known_needs_no_message() {

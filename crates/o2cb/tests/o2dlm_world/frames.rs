@@ -56,7 +56,10 @@ impl Frames {
         self.value_out.retain(|(at, _), owner| *at != dead && *owner != dead);
         self.reassert_owed.retain(|_, by| *by != dead);
         self.deref_done_owed.retain(|(owner, to, _)| *owner != dead && *to != dead);
-        self.collecting.retain(|(master, member), _| *master != dead && *member != dead);
+        // (To another master its last words may be on their way.)
+        self.collecting.retain(|(master, member), _| {
+            *master != dead && (*master != observer || *member != dead)
+        });
         if self.recovering.get(&observer).is_some_and(|(begin, _)| begin.node == dead) {
             self.recovering.remove(&observer);
         }

@@ -132,6 +132,8 @@ fn what_went_wrong_once_does_not_again() {
         (Plan::any, 51887, "a joiner introduced itself to a member that had died and come back"),
         (Plan::any, 59648, "a master that was found by asking had not counted who asked"),
         (comings, 60000, "a master cleaned up a name that others took for one that was moving"),
+        (comings, 62221, "a master that had forgotten a name left"),
+        (Plan::any, 69132, "who owed a clean-up became the master itself, and forgot it"),
         (comings, 44504, "the lost answer of a dead owner ended a drop at the next"),
         (comings, 31040, "a master had forgotten a name, and another became its master"),
         (comings, 23712, "one of two dead masters of a name died while it was asked about"),
