@@ -63,7 +63,8 @@ impl Domain {
             if lock.highest_blocked.is_none_or(|highest| highest < wanted) {
                 lock.highest_blocked = Some(wanted);
             }
-            if !lock.bast_queued && !(planted(Mutant::NoticeLostBehindGrant) && lock.ast_queued) {
+            let lost = planted(Mutant::NoticeLostBehindGrant) && lock.ast_queued;
+            if !lock.bast_queued && !lost {
                 lock.bast_queued = true;
                 let notice = Notice::Bast { lock: blocker, cookie: lock.cookie };
                 self.tables.resources[key].notices.push_back(notice);

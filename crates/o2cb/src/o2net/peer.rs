@@ -301,11 +301,7 @@ impl Peer {
         if told == Told::Nobody {
             shared.outputs.push_back(Output::Close { link: link.id, reason });
         }
-        for token in link
-            .outstanding
-            .into_tokens()
-            .into_iter()
-            .filter(|_| !planted(Mutant::LostCallsForgotten))
+        for token in link.outstanding.into_tokens().filter(|_| !planted(Mutant::LostCallsForgotten))
         {
             shared.complete(token, Err(NetError::HostDown));
         }
