@@ -51,8 +51,7 @@ impl World {
                     self.disturb(all, lasts);
                 }
             }
-            Fault::ResetIdle { .. }
-            | Fault::ClockStep { .. }
+            Fault::ClockStep { .. }
             | Fault::Leave { .. }
             | Fault::UserDies { .. }
             | Fault::HandlersHang { .. }
@@ -63,6 +62,10 @@ impl World {
     /// Begins a fault; how long it lasts, if it does.
     fn begin(&mut self, fault: Fault, at: usize) -> Option<Duration> {
         match fault {
+            Fault::Cut { from, to, .. } if self.plan.resets => {
+                self.reset_idle(from, to);
+                None
+            }
             Fault::Cut { from, to, lasts } => {
                 self.network.cut(from, to);
                 Some(lasts)
@@ -154,20 +157,21 @@ impl World {
                 self.user_dies(node);
                 self.settle(node);
             }
-            Fault::ResetIdle { one, other } => {
-                let busy = |node: &usize| {
-                    self.nodes[*node].pauses > 0 || !self.nodes[*node].slow.is_zero()
-                };
-                if let Some((connection, _)) = self.connection_of(one, other)
-                    && self.is_idle(connection)
-                    && ![one, other].iter().any(busy)
-                {
-                    self.coverage.count("F7 idle connection reset");
-                    self.reset(connection);
-                }
-            }
             Fault::Stranger { to } => self.stranger(to),
             _ => {}
+        }
+    }
+
+    /// Ends a connection on which nothing is under way, at both ends at once. What is said before they
+    /// are connected again is lost.
+    fn reset_idle(&mut self, one: usize, other: usize) {
+        let busy = |node: &usize| self.nodes[*node].pauses > 0 || !self.nodes[*node].slow.is_zero();
+        if let Some((connection, _)) = self.connection_of(one, other)
+            && self.is_idle(connection)
+            && ![one, other].iter().any(busy)
+        {
+            self.coverage.count("F7 idle connection reset");
+            self.reset(connection);
         }
     }
 

@@ -60,6 +60,9 @@ struct Run {
     /// So many users in each domain of a node
     #[arg(long, requires = "seed")]
     users: Option<usize>,
+    /// End idle connections where one-way cuts would be: what o2net cannot make good
+    #[arg(long, requires = "seed")]
+    resets: bool,
     /// Without these of its faults
     #[arg(long, requires = "seed", value_delimiter = ',')]
     without: Vec<usize>,
@@ -81,6 +84,7 @@ fn run(arguments: Run) -> ExitCode {
             nodes: arguments.nodes,
             users: arguments.users,
             without: arguments.without,
+            resets: arguments.resets,
         };
         return report::one(&Plan::of(seed), &overrides, arguments.trace);
     }

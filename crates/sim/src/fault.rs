@@ -27,8 +27,6 @@ pub(crate) enum Fault {
     Split { side: u8, lasts: Duration },
     /// F1: a link takes that much longer.
     SlowLink { from: usize, to: usize, by: Duration, lasts: Duration },
-    /// A connection on which nothing is under way ends at both sides.
-    ResetIdle { one: usize, other: usize },
     /// F19: a node does nothing.
     Pause { node: usize, lasts: Duration },
     /// F21: each thing that a node does takes that long.
@@ -73,7 +71,6 @@ impl Fault {
             Fault::Part { .. } => "F6 partial partition",
             Fault::Split { .. } => "F4 partition",
             Fault::SlowLink { .. } => "F1 slow link",
-            Fault::ResetIdle { .. } => "F7 reset, nothing lost",
             Fault::Pause { .. } => "F19 pause",
             Fault::Slow { .. } => "F21 slow node",
             Fault::Kill { .. } => "F16 process killed",
@@ -101,8 +98,7 @@ impl Fault {
         match self {
             Fault::Cut { from: one, to: other, .. }
             | Fault::Part { one, other, .. }
-            | Fault::SlowLink { from: one, to: other, .. }
-            | Fault::ResetIdle { one, other } => one.max(other),
+            | Fault::SlowLink { from: one, to: other, .. } => one.max(other),
             Fault::Pause { node, .. }
             | Fault::Slow { node, .. }
             | Fault::Kill { node, .. }
@@ -129,7 +125,7 @@ impl Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Links,
-    Resets,
+    MoreLinks,
     Pauses,
     Deaths,
     Ambushes,
@@ -144,7 +140,7 @@ enum Kind {
 
 const KINDS: [Kind; 12] = [
     Kind::Links,
-    Kind::Resets,
+    Kind::MoreLinks,
     Kind::Pauses,
     Kind::Deaths,
     Kind::Ambushes,
@@ -192,14 +188,7 @@ struct Draw<'a> {
 impl Draw<'_> {
     fn one(&mut self, kind: Kind) -> Fault {
         match kind {
-            Kind::Links => self.links(),
-            Kind::Resets => {
-                if std::env::var("RESETS").is_ok() {
-                    self.resets()
-                } else {
-                    self.links()
-                }
-            }
+            Kind::Links | Kind::MoreLinks => self.links(),
             Kind::Pauses if self.rng.chance(70) => {
                 Fault::Pause { node: self.node(), lasts: self.lasts() }
             }
@@ -237,11 +226,6 @@ impl Draw<'_> {
                 Fault::SlowLink { from, to, by, lasts }
             }
         }
-    }
-
-    fn resets(&mut self) -> Fault {
-        let (one, other) = self.pair();
-        Fault::ResetIdle { one, other }
     }
 
     fn deaths(&mut self) -> Fault {

@@ -454,7 +454,9 @@ impl World {
     /// Whether a node does nothing, or cannot write, and may go on.
     fn hangs(&self, index: usize) -> bool {
         let path = &self.storage.paths[index];
-        let hangs = self.nodes[index].pauses > 0 || path.stuck > 0 || path.errors > 0;
+        let writes_late =
+            path.stuck > 0 || path.errors > 0 || path.torn > 0 || !path.slower.is_zero();
+        let hangs = self.nodes[index].pauses > 0 || writes_late;
         hangs && !self.is_past_deadline(index)
     }
 

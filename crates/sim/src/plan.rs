@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) faults: Vec<Planned>,
     /// Faults that do not strike, by number.
     pub(crate) without: Vec<usize>,
+    /// Where one-way cuts would be, idle connections end instead.
+    pub(crate) resets: bool,
 }
 
 /// What a person wants otherwise than the seed.
@@ -44,6 +46,7 @@ pub(crate) struct Overrides {
     pub(crate) nodes: Option<usize>,
     pub(crate) users: Option<usize>,
     pub(crate) without: Vec<usize>,
+    pub(crate) resets: bool,
 }
 
 impl Overrides {
@@ -53,6 +56,7 @@ impl Overrides {
         let nodes = self.nodes.unwrap_or(plan.nodes.len()).clamp(2, plan.nodes.len());
         plan.nodes.truncate(nodes);
         plan.users = self.users.unwrap_or(plan.users).max(1);
+        plan.resets = self.resets;
         plan.without.clone_from(&self.without);
         let gone = |planned: &Planned| planned.fault.highest_node() >= nodes;
         let missing = plan.faults.iter().enumerate().filter(|(_, planned)| gone(planned));
@@ -69,6 +73,9 @@ impl Overrides {
         }
         if let Some(users) = self.users {
             text.push_str(&format!(" --users {users}"));
+        }
+        if self.resets {
+            text.push_str(" --resets");
         }
         if !self.without.is_empty() {
             let numbers: Vec<String> = self.without.iter().map(usize::to_string).collect();
@@ -131,6 +138,7 @@ impl Plan {
             handler_ms: rng.pick(&[(0, 0), (0, 5), (1, 400), (500, 3000)]),
             faults: Vec::new(),
             without: Vec::new(),
+            resets: false,
             nodes,
         };
         plan.faults = fault::draw(&plan, &mut rng);

@@ -251,6 +251,11 @@ impl World {
         self.now = self.now.max(until);
     }
 
+    /// When something happens next.
+    pub(crate) fn next_event(&self) -> Option<Duration> {
+        self.queue.peek().map(|Reverse(entry)| entry.at)
+    }
+
     fn happen(&mut self, sequence: u64, event: Event) {
         match event {
             Event::Start { node } => self.start(node),
