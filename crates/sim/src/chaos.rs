@@ -342,5 +342,10 @@ impl World {
     /// What holds at any time.
     pub(crate) fn look(&mut self) {
         self.check_counters();
+        if self.now.as_millis() % 500 == 0 {
+            for domain in 0..self.plan.domains {
+                self.check_noqueue(domain);
+            }
+        }
     }
 }
