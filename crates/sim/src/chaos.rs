@@ -45,7 +45,7 @@ impl World {
             Fault::StoragePause { lasts } => {
                 let others = self.disturbed.iter().any(|(_, _, until)| *until >= self.now);
                 let starting = self.nodes.iter().any(|node| node.up.is_none());
-                // With the smallest dead threshold there is no time left in which all could agree to wait.
+                // With the smallest dead threshold there is no time in which all could agree to wait.
                 let hasty = self.plan.timeouts.dead_threshold < 4;
                 if others || starting || hasty || self.now < Duration::from_secs(20) {
                     self.disturb(all, lasts);
@@ -342,5 +342,10 @@ impl World {
     /// What holds at any time.
     pub(crate) fn look(&mut self) {
         self.check_counters();
+        if self.now.as_millis().is_multiple_of(500) {
+            for domain in 0..self.plan.domains {
+                self.check_noqueue(domain);
+            }
+        }
     }
 }

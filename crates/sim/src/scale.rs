@@ -15,7 +15,7 @@ use crate::world::World;
 
 /// Clusters and how many locks a node has when it dies.
 const NODES: [u8; 6] = [2, 4, 8, 16, 32, 64];
-const LOCKS: [usize; 3] = [100, 1000, 10_000];
+const LOCKS: [usize; 3] = [100, 300, 1000];
 
 /// The delay of every message.
 const DELAY: Duration = Duration::from_millis(1);

@@ -67,8 +67,8 @@ impl World {
         self.membership(index, domain)?.client.locks.get_mut(&lock)
     }
 
-    /// The engine of a domain, and what follows from what is done to it: the note of it first, as in
-    /// the plugin.
+    /// The engine of a domain, and what follows from what is done to it: the note of it first, as
+    /// in the plugin.
     fn in_domain<T>(
         &mut self,
         index: usize,

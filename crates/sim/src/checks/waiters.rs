@@ -65,17 +65,28 @@ impl World {
         up.domains[domain].client.locks.get(&own)
     }
 
-    fn check_noqueue(&mut self, domain: usize) {
+    /// Whoever asked not to wait is on no queue of waiters, at any time.
+    pub(crate) fn check_noqueue(&mut self, domain: usize) {
         let mut wrong = None;
-        for (at, up) in self.running() {
-            for (key, held) in &up.domains[domain].client.locks {
-                let noqueue = match held.asked {
-                    Some(Asked::Create { noqueue, .. } | Asked::Convert { noqueue, .. }) => noqueue,
-                    _ => false,
+        for (at, engine) in self.engines(domain) {
+            let me = self.nodes[at].id;
+            for resource in engine.resources().filter(|found| found.owner == Some(me)) {
+                let waits = |lock: &&LockSnapshot| {
+                    matches!(lock.queue, Some(Queue::Converting | Queue::Blocked))
                 };
-                if noqueue {
-                    let me = self.nodes[at].id;
-                    wrong = Some(format!("n{me} waits, and asked not to: {key:?} {held:?}"));
+                for lock in resource.locks.iter().filter(waits) {
+                    let noqueue = match self.held_as(domain, &resource, lock).and_then(|h| h.asked)
+                    {
+                        Some(Asked::Create { noqueue, .. } | Asked::Convert { noqueue, .. }) => {
+                            noqueue
+                        }
+                        _ => false,
+                    };
+                    // Who recovers takes over what its members know of, waiting or not.
+                    if noqueue && !engine.is_recovering() && resource.busy.is_empty() {
+                        let name = resource.name;
+                        wrong = Some(format!("{lock:?} on {name} waits, and asked not to"));
+                    }
                 }
             }
         }
