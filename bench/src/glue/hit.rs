@@ -174,11 +174,6 @@ fn visit_cached(cluster: &Cluster, names: &[Name], places: &[u32], how: Use) {
     }
 }
 
-/// As [`visit_cached`], in EX.
-pub(crate) fn visit_exclusive(cluster: &Cluster, names: &[Name], places: &[u32]) {
-    visit_cached(cluster, names, places, Write);
-}
-
 /// Takes the lock of a name once, so that it is cached.
 pub(crate) fn cache(cluster: &Cluster, name: &Name) -> Result<(), Box<dyn Error>> {
     drop(cluster.lock(name)?.lock()?);
@@ -205,7 +200,7 @@ mod tests {
         let token = || cluster.lock(names[3]).expect(NAME).lock().expect(CACHED).token();
         let before = token();
         visit_cached(&cluster, &names, &[3, 3], Read);
-        visit_exclusive(&cluster, &names, &[3]);
+        visit_cached(&cluster, &names, &[3], Write);
         assert_eq!(token(), before, "granted once");
     }
 }

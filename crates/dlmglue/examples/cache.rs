@@ -33,7 +33,7 @@ impl SlowStore {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let reads = show(&support::members()?)?;
-    println!("3000 reads by three hosts, and two changes: the store was read {reads} times");
+    println!("3000 reads by three hosts, and three changes: the store was read {reads} times");
     Ok(())
 }
 
