@@ -82,6 +82,12 @@ pub(super) enum Notice {
     Bast { lock: LockKey, cookie: Cookie },
 }
 
+impl Notice {
+    pub(super) fn is_bast_of(&self, key: LockKey) -> bool {
+        matches!(self, Notice::Bast { lock, .. } if *lock == key)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Resource {
     pub(super) name: LockName,

@@ -107,9 +107,7 @@ impl Domain {
         let (resource, cookie, in_the_way) = (lock.resource, lock.cookie, lock.bast_queued);
         let notices = &mut self.tables.resources[resource].notices;
         // It hears what it has before it hears whom that keeps waiting.
-        let bast = notices.position(|notice| {
-            in_the_way && matches!(notice, Notice::Bast { lock, .. } if *lock == key)
-        });
+        let bast = notices.position(|notice| in_the_way && notice.is_bast_of(key));
         let bast = bast.and_then(|at| notices.remove(at));
         notices.push_back(Notice::Ast { lock: key, cookie, get, lowers });
         if let Some(bast) = bast {
@@ -209,7 +207,8 @@ impl Domain {
         let Some(key) = self.tables.find(&name) else { return };
         let resource = &mut self.tables.resources[key];
         resource.asts_out = resource.asts_out.saturating_sub(1);
-        if waits {
+        // It was not put off if it is among the notices.
+        if waits && resource.notices.position(|notice| notice.is_bast_of(lock)).is_none() {
             resource.notices.push_back(Notice::Bast { lock, cookie });
         }
         if lowers {

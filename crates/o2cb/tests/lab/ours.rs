@@ -22,11 +22,13 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(45);
 
 /// What a kernel says of a peer that goes without a word: sends to it fail, and what needed them is
 /// tried again when it is dead.
-pub(crate) const LOST: [&str; 8] = [
+pub(crate) const LOST: [&str; 10] = [
     "status = -112",
     "status = -107",
     "Error -112 when sending message",
     "Error -107 when sending message",
+    "Error -112 send CREATE LOCK",
+    "Error -107 send CREATE LOCK",
     "send DEREF to node",
     // A vote that it had a part in begins anew.
     "dlm_do_master_request:1346 ERROR: link to",
