@@ -36,7 +36,6 @@ fn seeds_that_have_found_mistakes_find_none_any_more() {
             "with the smallest dead threshold, a node was granted time that nobody else gave it",
         ),
         (2414, "a resource was dropped while a lock on it waited for recovery"),
-        (6047, "a node whose disk had just hung joined a domain of its own"),
         (6074, "a node joined while a death waited to be recovered, and was granted what was held"),
         (6755, "a node that was back before all its regions had missed it was never recovered"),
     ] {
