@@ -23,7 +23,7 @@ fn kernels_and_we_keep_locks_and_values_through_kills_and_cuts() -> Result<(), E
     lab::shared(crowd, |lab| {
         let seed = number("LAB_SEED").unwrap_or_else(|| std::process::id().into());
         let longer = number("LAB_SECONDS");
-        let seconds = Duration::from_secs(longer.unwrap_or(60));
+        let seconds = Duration::from_secs(longer.unwrap_or(30));
         // Two troubles at once can leave a kernel without quorum, and then it fences itself as it should:
         // a run that nobody looks at has none of that kind.
         let troubles = if longer.is_some() { &Trouble::ALL[..] } else { &Trouble::SINGLE[..] };

@@ -27,8 +27,9 @@ pub(crate) const LOST: [&str; 10] = [
     "status = -107",
     "Error -112 when sending message",
     "Error -107 when sending message",
-    "Error -112 send CREATE LOCK",
-    "Error -107 send CREATE LOCK",
+    // An AST, a request for a lock.
+    "rror -112 send ",
+    "rror -107 send ",
     "send DEREF to node",
     // A vote that it had a part in begins anew.
     "dlm_do_master_request:1346 ERROR: link to",
