@@ -22,7 +22,7 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(45);
 
 /// What a kernel says of a peer that goes without a word: sends to it fail, and what needed them is
 /// tried again when it is dead.
-pub(crate) const LOST: [&str; 10] = [
+pub(crate) const LOST: [&str; 11] = [
     "status = -112",
     "status = -107",
     "Error -112 when sending message",
@@ -31,6 +31,7 @@ pub(crate) const LOST: [&str; 10] = [
     "rror -112 send ",
     "rror -107 send ",
     "send DEREF to node",
+    "o2net_sendpage:951 ERROR: sendpage of size",
     // A vote that it had a part in begins anew.
     "dlm_do_master_request:1346 ERROR: link to",
     "dlm_restart_lock_mastery:1235 ERROR: node down!",
