@@ -17,6 +17,7 @@ use super::message::{
     QueryJoin, QueryNodeinfo, QueryRegion, RecoDataDone, Status, UnlockLock,
 };
 use super::migration::Migration;
+pub(super) use super::outstanding::{Call, Timer};
 use super::recovery::Recovery;
 use super::resource::{
     LockKey, LockSnapshot, Lvb, ResourceKey, ResourceSnapshot, State, Tables, Waiter,
@@ -171,120 +172,6 @@ pub struct Counters {
     pub recovered: u64,
     /// Resources migrated here or away.
     pub migrated: u64,
-}
-
-/// What a status belongs to.
-#[derive(Clone, Debug)]
-pub(super) enum Call {
-    /// Nothing depends on it.
-    Notice,
-    QueryJoin {
-        node: NodeId,
-        attempt: u64,
-    },
-    Introduce {
-        node: NodeId,
-        attempt: u64,
-    },
-    AssertJoined {
-        node: NodeId,
-        attempt: u64,
-    },
-    Exit {
-        node: NodeId,
-    },
-    MasterRequest {
-        node: NodeId,
-        name: LockName,
-        vote: u64,
-    },
-    CleanupRequest {
-        node: NodeId,
-        name: LockName,
-    },
-    Assert {
-        node: NodeId,
-        round: usize,
-    },
-    Deref {
-        node: NodeId,
-        name: LockName,
-    },
-    Create {
-        lock: LockKey,
-        cookie: Cookie,
-        owner: NodeId,
-    },
-    Convert {
-        lock: LockKey,
-        cookie: Cookie,
-        owner: NodeId,
-    },
-    Unlock {
-        lock: LockKey,
-        cookie: Cookie,
-    },
-    Cancel {
-        lock: LockKey,
-        cookie: Cookie,
-    },
-    Ast {
-        name: LockName,
-        lock: LockKey,
-        cookie: Cookie,
-        lowers: bool,
-    },
-    MigrateLockres {
-        node: NodeId,
-        name: LockName,
-        last: bool,
-    },
-    MigrateRequest {
-        node: NodeId,
-        name: LockName,
-    },
-    Requery {
-        name: LockName,
-        node: NodeId,
-    },
-    BeginReco {
-        node: NodeId,
-        dead: NodeId,
-    },
-    LockRequest {
-        node: NodeId,
-        dead: NodeId,
-    },
-    RecoLockres {
-        number: u64,
-    },
-    DataDone,
-    Finalize {
-        node: NodeId,
-        stage2: bool,
-    },
-}
-
-/// What is to be done later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Timer {
-    Join { attempt: u64 },
-    AssertJoined { node: NodeId, attempt: u64 },
-    Leave,
-    Exit { node: NodeId },
-    Operation { lock: LockKey, cookie: Cookie },
-    CancelAgain { lock: LockKey, cookie: Cookie },
-    Mastery { name: LockName },
-    AskAgain { node: NodeId, name: LockName, vote: u64 },
-    CleanupAgain { name: LockName },
-    RequeryAgain { name: LockName },
-    DoubtAgain { name: LockName, node: NodeId },
-    Purge { name: LockName },
-    MigrateAgain { node: NodeId, name: LockName },
-    MigratedAgain { node: NodeId, name: LockName },
-    Election,
-    BeginRecoAgain { node: NodeId, dead: NodeId },
-    LockRequestAgain { node: NodeId, dead: NodeId },
 }
 
 /// The lock manager of one domain on one node.

@@ -25,6 +25,7 @@ mod leave;
 mod mastery;
 pub mod message;
 mod migration;
+mod outstanding;
 mod recovery;
 mod reference;
 mod resource;
