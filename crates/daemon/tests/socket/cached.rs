@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dlm::Mode;
 use stackglue::Glue;
-use stackglue_daemon::{Client, DaemonPlugin};
+use stackglue_daemon::{Client, DaemonPlugin, Event, Handle, LockRequest};
 use stackglue_dlmglue::{Cluster, ClusterOptions, Level, Membership};
 
 use crate::support::{Daemon, counter};
@@ -49,6 +49,16 @@ fn a_hit_does_not_cross_the_socket() {
     assert_eq!(lock.cached(), Level::EX);
 }
 
+/// An exclusive lock of a process without a cache, and its token.
+fn take(process: &mut Client, name: &[u8]) -> (Handle, u64) {
+    let request = LockRequest { group: "cached", ..LockRequest::new(name, Mode::EX) };
+    let handle = process.lock(&request).expect("asked");
+    match process.next_event(None).expect("the daemon is there") {
+        Some(Event::Locked { token, .. }) => (handle, token),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn another_process_has_a_cached_lock_when_it_asks() {
     let daemon = Daemon::start();
@@ -56,18 +66,28 @@ fn another_process_has_a_cached_lock_when_it_asks() {
     let lock = cluster.lock("asked for").expect("a name");
     let token = lock.lock().expect("free").token();
     let mut other = daemon.client("other");
-    let request = stackglue_daemon::LockRequest {
-        group: "cached",
-        ..stackglue_daemon::LockRequest::new(b"asked for", Mode::EX)
-    };
-    let handle = other.lock(&request).expect("asked");
-    match other.next_event(None).expect("the daemon is there") {
-        Some(stackglue_daemon::Event::Locked { token: later, .. }) => assert!(later > token),
-        other => panic!("{other:?}"),
-    }
+    let (handle, later) = take(&mut other, b"asked for");
+    assert!(later > token);
     assert_eq!(lock.cached(), Level::NL);
     other.unlock(handle).expect("asked");
     assert!(lock.lock().expect("given back").token() > token);
+}
+
+#[test]
+fn after_a_holder_that_died_the_value_counts_for_nothing_and_the_token_grows() {
+    let daemon = Daemon::start();
+    let cluster = process(&daemon, &Membership::new());
+    let counter = cluster.value("dies", 0u64).expect("a name");
+    let mut value = counter.write().expect("free");
+    *value = 7;
+    drop(value);
+    let mut other = daemon.client("other");
+    let (_, token) = take(&mut other, b"dies");
+    // What it was about to write nobody knows.
+    drop(other);
+    let value = counter.write().expect("the daemon takes it back");
+    assert_eq!((*value, value.version()), (0, None));
+    assert!(value.token() > token);
 }
 
 #[test]
