@@ -1,6 +1,7 @@
 //! The numbers of `cargo xtask bench`: each against a reference taken in the same run.
 
 mod cluster;
+mod files;
 mod glue;
 mod memory;
 mod method;
@@ -52,6 +53,12 @@ enum Suite {
         #[arg(long)]
         json: bool,
     },
+    /// dlmfs: opening a file whose lock is cached, beside a file system over FUSE without locks; the kernel's, for the picture
+    Dlmfs {
+        /// Print one JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// Takes locks and prints how many bytes each one took: a process of its own for row P17
     #[command(hide = true)]
     Memory {
@@ -73,6 +80,7 @@ fn main() -> ExitCode {
             table_of(json, |cpus, print| cluster::rows(cpus[0], &rows, print))
         }
         Suite::Glue { json } => table_of(json, glue::rows),
+        Suite::Dlmfs { json } => table_of(json, files::rows),
         Suite::Memory { locks } => memory::print(locks).map(|()| true),
         Suite::MemoryO2cb { locks } => cluster::print_memory(locks).map(|()| true),
     };

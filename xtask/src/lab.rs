@@ -17,6 +17,8 @@ pub(crate) enum Suite {
     O2cb,
     /// Cached locks beside kernels that want the same ones: crates/dlmglue/tests/lab
     Dlmglue,
+    /// The file system of locks beside the kernel's: crates/cli/tests/lab
+    Dlmfs,
     /// The daemon in a kernel that may be reset: crates/daemon/tests/lab
     Daemon,
 }
@@ -39,33 +41,35 @@ pub(crate) fn run(suite: Option<Suite>, filter: Option<&str>) -> ExitCode {
     if tests.succeeds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// All suites, each as a step of `cargo xtask test`; skipped where the lab cannot run.
-pub(crate) fn step(report: &mut Report) {
-    for (name, suite) in [
-        ("lab", Suite::Rig),
-        ("lab o2cb", Suite::O2cb),
-        ("lab dlmglue", Suite::Dlmglue),
-        ("lab daemon", Suite::Daemon),
-    ] {
-        report.suite_unless(name, obstacle, tests(suite), Counts::of_cargo_test);
-    }
+/// All suites, each as a step of `cargo xtask test`; skipped where there is an [`obstacle`]. The long one
+/// runs beside the others: labs mostly wait.
+pub(crate) fn step(report: &mut Report, obstacle: Option<String>) {
+    let long = vec![("lab o2cb", tests(Suite::O2cb))];
+    let others = vec![
+        ("lab", tests(Suite::Rig)),
+        ("lab dlmglue", tests(Suite::Dlmglue)),
+        ("lab dlmfs", tests(Suite::Dlmfs)),
+        ("lab daemon", tests(Suite::Daemon)),
+    ];
+    report.rows_unless(|| obstacle, [long, others], Counts::of_cargo_test);
 }
 
-/// One test at a time: each has the machine's kernels to itself, and takes over the lab of the one
-/// before. (Under nextest every test would be a process, with a lab of its own.)
+/// Two tests at a time, each in a lab of its own: they mostly wait for heartbeats. A test takes over the
+/// lab of an earlier one. (Under nextest every test would be a process, and start one.)
 fn tests(suite: Suite) -> Shell {
     let package = match suite {
         Suite::Rig => "stackglue-lab",
         Suite::O2cb => "stackglue-o2cb",
         Suite::Dlmglue => "stackglue-dlmglue",
+        Suite::Dlmfs => "stackglue-cli",
         Suite::Daemon => "stackglue-daemon",
     };
     let cargo = cargo(["test", "--package", package, "--features", "lab", "--test", "lab"]);
-    cargo.args(["--locked", "--", "--test-threads", "1"])
+    cargo.args(["--locked", "--", "--test-threads", "2"])
 }
 
 /// Why the lab cannot run on this machine. Installs what it needs, if that is all that is missing.
-fn obstacle() -> Option<String> {
+pub(crate) fn obstacle() -> Option<String> {
     let lab = root().join("lab/lab");
     if let Err(why) = Shell::new(&lab).args(["check"]).quietly() {
         return Some(why.strip_prefix("lab: ").unwrap_or(&why).to_owned());
@@ -79,6 +83,7 @@ which run the kernel's own cluster stacks. Needs root, Debian 12 on x86_64 and /
 missing is installed (apt). A lab takes about 15 s to come up.
 
     cargo xtask lab o2cb             every test beside kernels that run o2cb
+    cargo xtask lab dlmfs            stackglue mount dlmfs beside the kernel's dlmfs
     cargo xtask lab rig              the lab itself
     cargo xtask lab daemon           the daemon in a kernel that it resets
     cargo xtask lab SUITE FILTER     those whose names contain FILTER

@@ -61,6 +61,14 @@ enum Task {
         /// Only those whose names contain this
         filter: Option<String>,
     },
+    /// Kill processes at random while 64 of them take one lock of dlmfs, through two mounts
+    ///
+    /// Nothing may be lost or left, and no process may stay in state D. `cargo xtask test` does it for 4 seconds.
+    Storm {
+        /// For how long
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Feed hostile input to what reads it, in a release build; a finding says how to see it again
     Fuzz(fuzz::Arguments),
     /// Three nodes of a cluster on this machine, one of which is killed; takes half a minute
@@ -78,6 +86,8 @@ enum Suite {
     O2cb,
     /// Cached locks: hits beside RwLock, names, idle locks, fairness; and a picture of the latencies
     Glue,
+    /// dlmfs: opening a file whose lock is cached, beside a file system over FUSE without locks; the kernel's, for the picture
+    Dlmfs,
 }
 
 fn main() -> ExitCode {
@@ -86,6 +96,7 @@ fn main() -> ExitCode {
         Task::Fix => fix(),
         Task::Bench { suite, json, rows } => bench(suite, json, &rows),
         Task::Lab { suite, filter } => lab::run(suite, filter.as_deref()),
+        Task::Storm { seconds } => storm(seconds),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Demo => demo::run(),
         Task::Sim { arguments } => sim::run(&arguments),
@@ -100,11 +111,19 @@ fn fix() -> ExitCode {
     if mended { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+fn storm(seconds: u64) -> ExitCode {
+    let test = ["test", "--package", "stackglue-cli", "--test", "dlmfs", "--locked"];
+    let test = shell::cargo(test).args(["storm::", "--", "--nocapture"]);
+    let passed = test.env("STORM_SECONDS", seconds.to_string()).succeeds();
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn bench(suite: Suite, json: bool, rows: &[String]) -> ExitCode {
     let suite = match suite {
         Suite::Local => "local",
         Suite::O2cb => "o2cb",
         Suite::Glue => "glue",
+        Suite::Dlmfs => "dlmfs",
     };
     let mut run = shell::cargo(["run", "--quiet", "--release", "--locked"]);
     run = run.args(["--package", "stackglue-bench", "--", suite]);

@@ -1,9 +1,10 @@
 //! Steps of a run: each named and timed, all of them summed up at the end.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::counts::Counts;
-use crate::shell::{Shell, colours};
+use crate::shell::{Heard, Shell, colours};
 
 /// What the steps of a run came to.
 #[derive(Default)]
@@ -57,22 +58,36 @@ impl Report {
         read: fn(&str) -> Option<Counts>,
     ) {
         let line = shell.line();
-        self.step(name, &line, || hear(shell, read));
+        self.step(name, &line, || counts(&shell.hear(), read));
     }
 
-    /// A test suite that some machines cannot run: `obstacle` says why, and prepares it if it can.
-    pub(crate) fn suite_unless(
+    /// Test suites that some machines cannot run: `obstacle` says why, and prepares them if it can. The
+    /// rows run at once, the suites of a row one after the other.
+    pub(crate) fn rows_unless(
         &mut self,
-        name: &'static str,
         obstacle: impl FnOnce() -> Option<String>,
-        shell: Shell,
+        rows: impl IntoIterator<Item = Vec<(&'static str, Shell)>>,
         read: fn(&str) -> Option<Counts>,
     ) {
-        let line = shell.line();
-        self.step(name, &line, || match obstacle() {
-            Some(why) => skipped(&why),
-            None => hear(shell, read),
+        let obstacle = obstacle();
+        let run = |(name, shell): (&'static str, Shell)| {
+            println!("{} {}", bold(&format!("==> {name}:")), shell.line());
+            let start = Instant::now();
+            let counts = match &obstacle {
+                Some(why) => skipped(why),
+                None => counts(&shell.hear_as(&format!("{name} | ")), read),
+            };
+            Step { name, counts, took: start.elapsed() }
+        };
+        let run_row = |row: Vec<_>| row.into_iter().map(run).collect::<Vec<_>>();
+        let steps = thread::scope(|scope| {
+            let rows: Vec<_> =
+                rows.into_iter().map(|row| scope.spawn(move || run_row(row))).collect();
+            rows.into_iter()
+                .flat_map(|row| row.join().expect("it does not panic"))
+                .collect::<Vec<_>>()
         });
+        self.steps.extend(steps);
     }
 
     /// Prints the steps and, as the last line, the sum. Whether nothing failed.
@@ -96,9 +111,8 @@ impl Report {
     }
 }
 
-/// Runs a suite and counts what it says.
-fn hear(shell: Shell, read: fn(&str) -> Option<Counts>) -> Counts {
-    let heard = shell.hear();
+/// What a suite said it came to.
+fn counts(heard: &Heard, read: fn(&str) -> Option<Counts>) -> Counts {
     let counts = read(&heard.text).unwrap_or_default();
     match heard.success || counts.failed > 0 {
         true => counts,
@@ -133,21 +147,34 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_with_an_obstacle_is_skipped_and_not_run() {
+    fn suites_with_an_obstacle_are_skipped_and_not_run() {
+        let rows = || [vec![("a", Shell::new("false")), ("b", Shell::new("false"))], vec![]];
+        let obstacle = || Some("not root".to_owned());
+        let counts =
+            counts_of(|report| report.rows_unless(obstacle, rows(), Counts::of_cargo_test));
+        assert_eq!(counts, Counts::SKIPPED + Counts::SKIPPED);
+        let counts = counts_of(|report| report.rows_unless(|| None, rows(), Counts::of_cargo_test));
+        assert_eq!(counts, Counts::FAILED + Counts::FAILED);
+    }
+
+    #[test]
+    fn rows_run_at_once_and_their_suites_in_turn() {
+        // Each row waits for what the other one has done first.
+        let pipe = std::env::temp_dir().join(format!("stackglue-rows-{}", std::process::id()));
+        let pipe = pipe.display();
+        let meets = |word: &str| Shell::new("sh").args(["-c", word]);
+        let rows = [
+            vec![("a", meets(&format!("mkfifo {pipe} && echo here > {pipe}; echo test result")))],
+            vec![("b", meets(&format!("until [ -p {pipe} ]; do :; done; cat {pipe}; rm {pipe}")))],
+        ];
         let counts = counts_of(|report| {
-            let suite = Shell::new("false");
-            report.suite_unless(
-                "lab",
-                || Some("not root".to_owned()),
-                suite,
-                Counts::of_cargo_test,
+            report.rows_unless(
+                || None,
+                rows,
+                |text| (text == "test result\n" || text == "here\n").then_some(Counts::PASSED),
             );
         });
-        assert_eq!(counts, Counts::SKIPPED);
-        let counts = counts_of(|report| {
-            report.suite_unless("lab", || None, Shell::new("false"), Counts::of_cargo_test);
-        });
-        assert_eq!(counts, Counts::FAILED);
+        assert_eq!(counts, Counts::PASSED + Counts::PASSED);
     }
 
     #[test]

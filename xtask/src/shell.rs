@@ -93,7 +93,12 @@ impl Shell {
     }
 
     /// Runs it, passes its output on line by line, and keeps a copy.
-    pub(crate) fn hear(mut self) -> Heard {
+    pub(crate) fn hear(self) -> Heard {
+        self.hear_as("")
+    }
+
+    /// The same for one of several that run at once: `name` stands before each line that is passed on.
+    pub(crate) fn hear_as(mut self, name: &str) -> Heard {
         self.0.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match self.0.spawn() {
             Ok(child) => child,
@@ -103,21 +108,27 @@ impl Shell {
             }
         };
         let err = child.stderr.take();
-        let err = thread::spawn(move || err.map_or_else(String::new, |pipe| tee(pipe, stderr())));
-        let mut text = child.stdout.take().map_or_else(String::new, |pipe| tee(pipe, stdout()));
-        text.push_str(&err.join().unwrap_or_default());
+        let out = child.stdout.take();
+        let text = thread::scope(|scope| {
+            let err =
+                scope.spawn(|| err.map_or_else(String::new, |pipe| tee(pipe, stderr(), name)));
+            let out = out.map_or_else(String::new, |pipe| tee(pipe, stdout(), name));
+            out + &err.join().unwrap_or_default()
+        });
         Heard { success: child.wait().is_ok_and(|status| status.success()), text }
     }
 }
 
 /// Copies lines as they come; a reader of ours that went away stops the copy, not the program.
-fn tee(from: impl Read, mut to: impl Write) -> String {
+fn tee(from: impl Read, mut to: impl Write, name: &str) -> String {
     let mut text = String::new();
     let mut reader = BufReader::new(from);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-        let _ = to.write_all(&line).and_then(|()| to.flush());
         text.push_str(&String::from_utf8_lossy(&line));
+        // In one go: others may write to the same place.
+        line.splice(0..0, name.bytes());
+        let _ = to.write_all(&line).and_then(|()| to.flush());
         line.clear();
     }
     text

@@ -1,6 +1,8 @@
 //! What can be typed. The man pages are made from these texts.
 
+mod hb_ctl;
 mod lock;
+mod mount;
 mod o2cb;
 
 use std::ffi::OsString;
@@ -10,7 +12,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use daemon::protocol::DEFAULT_GROUP;
 
+pub(crate) use hb_ctl::{HbCtlArguments, HbCtlProgram};
 pub(crate) use lock::{LockArguments, OnLoss};
+pub(crate) use mount::{HelperArguments, How, MountArguments, UmountArguments, What};
 pub(crate) use o2cb::{ConfFile, O2cbArguments, O2cbVerb, SlotsArguments};
 
 /// Locks for commands, on this host and across its cluster.
@@ -41,6 +45,9 @@ pub(crate) enum Command {
     Stack(StackArguments),
     Value(ValueArguments),
     Revoke(RevokeArguments),
+    Mount(MountArguments),
+    Umount(UmountArguments),
+    HbCtl(HbCtlArguments),
     O2cb(O2cbArguments),
     Slots(SlotsArguments),
     /// Be the daemon, as stackglued is.

@@ -48,6 +48,11 @@ impl Failure {
         Failure { status, sentence: sentence.into() }
     }
 
+    /// The same with another status.
+    pub(crate) fn with_status(self, status: u8) -> Failure {
+        Failure { status, ..self }
+    }
+
     pub(crate) fn os(what: &str, error: impl std::fmt::Display) -> Failure {
         Failure::new(OS_ERROR, format!("cannot {what}: {error}"))
     }

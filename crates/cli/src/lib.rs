@@ -3,19 +3,24 @@
 //! `arguments` says what can be typed. `stackglue lock` goes through `lock` (what was asked),
 //! `acquire` (waiting), `held` (the command runs) and `child` (how it is started so that it never
 //! outlives the lock); `mutex_helper` is the same for Samba's CTDB. `locks`, `status`, `nodes`, `stack`,
-//! `value` and `revoke` ask the daemon and print; `doctor` looks for itself. `o2cb_conf` and `slots` need none: they read and write
-//! the classic stack's configuration, and read its volumes. `exit` has every exit status, `pages` writes
-//! the man pages and completions.
+//! `value` and `revoke` ask the daemon and print; `mount` serves a file system, or has it served in the
+//! background (`control` is what one of them shows); `hb_ctl` is OCFS2's heartbeat control program;
+//! `doctor` looks for itself. `o2cb_conf` and `slots` need no daemon: they read and write the classic
+//! stack's configuration, and read its volumes. `exit` has every exit status, `pages` writes the man pages
+//! and completions.
 
 mod acquire;
 mod arguments;
 mod child;
+mod control;
 mod descendants;
 mod doctor;
 mod exit;
+mod hb_ctl;
 mod held;
 mod lock;
 mod locks;
+mod mount;
 mod mutex_helper;
 mod name;
 mod nodes;
@@ -37,7 +42,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, HbCtlProgram, HelperArguments};
 use crate::exit::{Failure, USAGE};
 
 /// Runs the command that the arguments of this process ask for, and returns its exit status.
@@ -46,6 +51,24 @@ pub fn main() -> ExitCode {
     // Every command under a lock starts through this: before anything that takes time.
     if arguments.get(1).is_some_and(|first| first == child::STARTER) {
         return child::become_command(&arguments[2..]).report();
+    }
+    if arguments.first().is_some_and(|program| mount::is_helper(program)) {
+        return match HelperArguments::try_parse_from(arguments) {
+            Ok(arguments) => mount::help(&arguments).map_or_else(Failure::report, ExitCode::from),
+            Err(error) => refuse(&error),
+        };
+    }
+    if arguments.first().is_some_and(|program| hb_ctl::is_called(program)) {
+        return match HbCtlProgram::try_parse_from(arguments) {
+            Ok(program) => {
+                hb_ctl::run(&program.arguments).map_or_else(Failure::report, ExitCode::from)
+            }
+            Err(error) if error.use_stderr() => {
+                refuse(&error);
+                ExitCode::from(hb_ctl::FAILED)
+            }
+            Err(error) => refuse(&error),
+        };
     }
     match Arguments::try_parse_from(arguments) {
         Ok(arguments) => run(arguments.command).unwrap_or_else(Failure::report),
@@ -63,6 +86,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Stack(arguments) => stack::run(&arguments)?,
         Command::Value(arguments) => value::run(&arguments)?,
         Command::Revoke(arguments) => revoke::run(&arguments)?,
+        Command::Mount(arguments) => mount::run(&arguments)?,
+        Command::Umount(arguments) => mount::undo(&arguments)?,
+        Command::HbCtl(arguments) => hb_ctl::run(&arguments)?,
         Command::O2cb(arguments) => o2cb_conf::run(&arguments.verb)?,
         Command::Slots(arguments) => slots::run(&arguments.device)?,
         Command::Daemon(options) => return Ok(session::be_the_daemon(&options)),

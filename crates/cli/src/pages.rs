@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, HbCtlProgram, HelperArguments};
 use crate::exit::Failure;
 use sections::{Body, Section};
 
@@ -34,6 +34,9 @@ fn write_all(directory: &Path) -> io::Result<()> {
         .long_about(sections::DAEMON);
     let daemon = daemon::Options::augment_args(daemon);
     write_page(&man, "8", daemon)?;
+    let helper = HelperArguments::command().long_about(sections::DLMFS);
+    write_page(&man, "8", helper)?;
+    write_page(&man, "8", HbCtlProgram::command().long_about(sections::HB_CTL))?;
 
     let completions = directory.join("completions");
     fs::create_dir_all(&completions)?;
@@ -128,9 +131,15 @@ mod tests {
     fn every_command_has_a_page_and_hidden_ones_have_none() {
         let (_directory, names) = pages();
         let expected = [
+            "ocfs2_hb_ctl.8",
+            "stackglue-dlmfs.8",
             "stackglue-doctor.1",
+            "stackglue-hb-ctl.1",
             "stackglue-lock.1",
             "stackglue-locks.1",
+            "stackglue-mount-control.1",
+            "stackglue-mount-dlmfs.1",
+            "stackglue-mount.1",
             "stackglue-nodes.1",
             "stackglue-o2cb-add-node.1",
             "stackglue-o2cb-check.1",
@@ -141,6 +150,7 @@ mod tests {
             "stackglue-slots.1",
             "stackglue-stack.1",
             "stackglue-status.1",
+            "stackglue-umount.1",
             "stackglue-value-clear.1",
             "stackglue-value-get.1",
             "stackglue-value-set.1",

@@ -56,7 +56,7 @@ pub(crate) fn be_the_daemon(options: &daemon::Options) -> ExitCode {
 }
 
 /// The file of this program; the kernel's own link to it when an update has replaced the file.
-fn this_program() -> PathBuf {
+pub(crate) fn this_program() -> PathBuf {
     std::env::current_exe()
         .ok()
         .filter(|program| program.exists())

@@ -240,15 +240,26 @@ impl Client {
             return Ok(Some(event));
         }
         loop {
-            match self.buffered()? {
+            match self.next_incoming(deadline)? {
                 Some(Incoming::Event(event)) => return Ok(Some(event)),
                 // An answer whose reader was dropped before its end.
                 Some(Incoming::Item { .. } | Incoming::End { .. }) => {}
-                None => {
-                    if !self.read_more(deadline)? {
-                        return Ok(None);
-                    }
-                }
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The next frame; `None` when the deadline passed.
+    fn next_incoming(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Incoming>, ClientError> {
+        loop {
+            if let Some(incoming) = self.buffered()? {
+                return Ok(Some(incoming));
+            }
+            if !self.read_more(deadline)? {
+                return Ok(None);
             }
         }
     }

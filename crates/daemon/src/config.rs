@@ -359,6 +359,15 @@ mod tests {
     }
 
     #[test]
+    fn what_the_configuration_can_say_of_fencing_the_attribute_can_say_too() {
+        for word in OnFence::WORDS {
+            let text = format!("[o2cb]\non_fence = {word:?}\n");
+            let configured = config(&text).expect("a right file").o2cb.on_fence;
+            assert_eq!((OnFence::of_word(word), configured.word()), (Some(configured), word));
+        }
+    }
+
+    #[test]
     fn the_command_line_wins_over_the_file() {
         let options = Options {
             socket: Some("/o".into()),

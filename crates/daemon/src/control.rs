@@ -32,6 +32,18 @@ pub enum ControlRequest {
         /// The new label: four bytes.
         label: String,
     },
+    /// Joins a group and keeps it joined, until as many [`Leave`](Self::Leave)s or the end of the
+    /// connection. Ends when it is joined.
+    Join {
+        /// The group; empty for the default one.
+        group: String,
+    },
+    /// Takes back a [`Join`](Self::Join). When nobody else uses the group it is left, and this ends after
+    /// that. `ENOENT` without a join.
+    Leave {
+        /// The group; empty for the default one.
+        group: String,
+    },
     /// One [`ValueItem`]: the value block of a resource.
     Value {
         /// The group; empty for the default one.
@@ -55,6 +67,44 @@ pub enum ControlRequest {
         group: String,
         /// The resource.
         name: Name,
+    },
+    /// One [`AttributeItem`] for everything in a directory of the control tree. `ENOENT` if there is no
+    /// such directory.
+    Attributes {
+        /// The names from the root on, with `/` between them; empty for the root.
+        path: String,
+    },
+    /// [`TextItem`]s: the text of an attribute, to be put together. `ENOENT` if there is none.
+    ReadAttribute {
+        /// As in [`Attributes`](Self::Attributes).
+        path: String,
+    },
+    /// Writes an attribute: in force when the answer ends.
+    WriteAttribute {
+        /// As in [`Attributes`](Self::Attributes).
+        path: String,
+        /// The text.
+        text: Bytes,
+    },
+    /// One [`HeartbeatItem`]: the references to a heartbeat region.
+    Heartbeat {
+        /// The region.
+        region: String,
+    },
+    /// Takes a reference to a heartbeat region, and starts to heartbeat on it if it is the first. Ends
+    /// when the heartbeat is steady, at once with global heartbeat and on stacks without one.
+    StartHeartbeat {
+        /// The region: the UUID of a volume, 32 upper-case hexadecimal digits.
+        region: String,
+        /// The volume's device, needed for the first reference.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<String>,
+    },
+    /// Gives a reference back, and stops the heartbeat if it was the last. `ENOENT` when there is none
+    /// to give back, `EBUSY` when a lock domain lives by the region.
+    StopHeartbeat {
+        /// The region.
+        region: String,
     },
     /// Asks every process that holds a resource now to give it back, and drops its orphans:
     /// [`RevokeItem`]s as it goes.
@@ -228,6 +278,46 @@ pub struct NodeItem {
     /// others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence_in_ms: Option<u64>,
+}
+
+/// What is in a directory of the control tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttributeItem {
+    /// Its name: never empty, `.` or `..`, and without a `/`.
+    pub name: String,
+    /// What it is.
+    pub kind: AttributeKind,
+}
+
+/// What is at a path of the control tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AttributeKind {
+    /// A directory.
+    Directory,
+    /// A text that can be read.
+    ReadOnly,
+    /// A text that can be read and written.
+    Writable,
+}
+
+/// A part of a text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextItem {
+    /// The part.
+    pub text: String,
+}
+
+/// The references to a heartbeat region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatItem {
+    /// The region.
+    pub region: String,
+    /// How many there are, the configuration's own included; 0 for a region that is not in use.
+    pub references: u32,
+    /// Whether references start and stop anything: they do with local heartbeat.
+    pub is_counted: bool,
 }
 
 /// A value block.

@@ -25,5 +25,5 @@ pub use client::{Answer, Client, ClientError, DaemonPlugin, Event, Handle, LockR
 pub use config::{Config, HeartbeatPlace, Limits, O2cbConfig, OnFence};
 pub use control::ControlRequest;
 pub use error::DaemonError;
-pub use run::{Options, run, start};
+pub use run::{Options, close_inherited, log_to_stderr, notify_ready, run, start};
 pub use server::{Server, Stopper};

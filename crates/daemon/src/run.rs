@@ -43,7 +43,22 @@ pub struct Options {
 /// the socket of the outer one open, and its lock held.
 pub fn start(options: &Options) -> ExitCode {
     close_inherited();
-    let filter = EnvFilter::try_from_env("STACKGLUE_LOG").unwrap_or_else(|_| "info".into());
+    log_to_stderr();
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The status counts also when nobody can be told.
+            let _ = writeln!(std::io::stderr(), "stackglued: {error}");
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+/// Has this process log to standard error what the environment variable `STACKGLUE_LOG` asks for.
+pub fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("STACKGLUE_LOG")
+        // FUSE's library warns of every answer that came after the interrupt of its request.
+        .unwrap_or_else(|_| "info,fuse3=error".into());
     // Fails only when a subscriber is set already; then that one counts.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -53,14 +68,6 @@ pub fn start(options: &Options) -> ExitCode {
         // A log that cannot be written is no reason to panic: least of all while this node is fenced.
         .log_internal_errors(false)
         .try_init();
-    match run(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The status counts also when nobody can be told.
-            let _ = writeln!(std::io::stderr(), "stackglued: {error}");
-            ExitCode::from(error.exit_status())
-        }
-    }
 }
 
 /// Runs the daemon until SIGTERM, SIGINT, or until it was idle for long enough.
@@ -83,10 +90,15 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
         let _ = writeln!(std::io::stdout(), "ready");
         return server.run();
     }
-    notify(NotifyState::Ready);
+    notify_ready();
     let outcome = server.run();
     notify(NotifyState::Stopping);
     outcome
+}
+
+/// Tells systemd, if it started this process, that it is ready.
+pub fn notify_ready() {
+    notify(NotifyState::Ready);
 }
 
 fn notify(state: NotifyState<'_>) {
@@ -105,7 +117,9 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn close_inherited() {
+/// Closes every file descriptor above standard error, whoever opened it: what is to outlive the command
+/// that started it must not keep the locks of that command.
+pub fn close_inherited() {
     let descriptors: Vec<i32> = fs::read_dir("/proc/self/fd")
         .into_iter()
         .flatten()

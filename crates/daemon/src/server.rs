@@ -3,12 +3,15 @@
 //! A request costs one wake-up, one `read` and one `write`. Outcomes that arise elsewhere, such as the
 //! grant that an unlock makes possible, are written at the end of the turn, once per client.
 
+mod attributes;
 mod barrier;
 mod counters;
 pub(crate) mod fence;
 mod group;
+mod heartbeat;
 mod listing;
 mod lock;
+mod membership;
 mod node;
 mod o2cb;
 mod parked;
@@ -111,12 +114,9 @@ impl Server {
 
         let poll = Poll::new().map_err(DaemonError::Loop)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(DaemonError::Loop)?;
-        let shared = Arc::new(Shared::new(config.limits, waker));
-        let fence = Fence {
-            action: config.o2cb.on_fence,
-            shared: shared.clone(),
-            holders_file: location::holders_file(&path, epoch),
-        };
+        let shared = Arc::new(Shared::new(config.limits, config.o2cb.on_fence, waker));
+        let fence =
+            Fence { shared: shared.clone(), holders_file: location::holders_file(&path, epoch) };
         let on_fence = fence.clone();
         let o2cb = match plan {
             Some(plan) => Some(plan.start(Box::new(move |reason| on_fence.fall(reason)))?),

@@ -93,7 +93,7 @@ impl ClusterLock {
         self.handle.resource.name()
     }
 
-    /// What this node has of the lock at this moment, used or not.
+    /// What this node has of the lock at this moment, used or not; not what it is giving up.
     pub fn cached(&self) -> Level {
         self.handle.resource.word.look().level()
     }

@@ -327,6 +327,7 @@ const SEQUENCE_MAX: u64 = (1 << TOKEN_SEQUENCE_BITS) - 1;
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
     use std::task::{Context, Poll};
 
     use super::*;
@@ -338,10 +339,14 @@ mod tests {
     struct Willing {
         resource: OnceLock<std::sync::Weak<Resource>>,
         downs: Mutex<Vec<Level>>,
+        silent: AtomicBool,
     }
 
     impl Willing {
         fn answer(&self, answer: impl FnOnce(&Resource)) -> Result<(), Errno> {
+            if self.silent.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             answer(&self.resource.get().and_then(std::sync::Weak::upgrade).expect("alive"));
             Ok(())
         }
@@ -443,6 +448,21 @@ mod tests {
                 resource.leave(level);
                 assert_eq!(willing.downs.lock().as_slice(), [asked.compatible()], "{case}");
             }
+        }
+    }
+
+    #[test]
+    fn a_node_does_not_have_what_it_is_giving_up() {
+        for (asked, left) in [(Level::PR, Level::PR), (Level::EX, Level::NL)] {
+            let (willing, resource) = resource();
+            assert_eq!(Acquire::new(&resource, Level::EX, true).wait(), Ok(()));
+            resource.leave(Level::EX);
+            willing.silent.store(true, Ordering::Relaxed);
+            resource.blocking_ast(asked);
+            assert_eq!(resource.word.look().level(), left);
+            assert!(!resource.word.enter(Level::PR), "before the outcome is known");
+            resource.lock_ast(Ok(()));
+            assert_eq!(resource.word.enter(Level::PR), left == Level::PR);
         }
     }
 

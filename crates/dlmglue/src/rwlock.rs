@@ -130,7 +130,7 @@ impl<T: SmallValue> ClusterRwLock<T> {
         self.handle.resource.name()
     }
 
-    /// What this node has of the lock at this moment, used or not.
+    /// What this node has of the lock at this moment, used or not; not what it is giving up.
     pub fn cached(&self) -> Level {
         self.handle.resource.word.look().level()
     }

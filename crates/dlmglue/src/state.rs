@@ -203,7 +203,7 @@ impl State {
                 return if now.is_used_above(kept) {
                     None
                 } else {
-                    Some(self.down(now.level(), kept))
+                    Some(self.down(word, now.level(), kept))
                 };
             }
             self.unblock();
@@ -226,11 +226,13 @@ impl State {
         self.begin(action, level, CallKind::Lock { level, convert, noqueue })
     }
 
-    fn down(&mut self, from: Level, to: Level) -> Call {
+    fn down(&mut self, word: &Word, from: Level, to: Level) -> Call {
         if self.flush == Flush::Due && from == Level::EX {
             self.flush = Flush::Running;
             return self.call(CallKind::Flush { to });
         }
+        // Another node may have what is given up before the outcome is known here.
+        word.set_level(to);
         self.begin(Action::Down, to, CallKind::Down { from, to })
     }
 
@@ -247,6 +249,7 @@ impl State {
             self.flush = Flush::Running;
             return Some(self.call(CallKind::Flush { to: Level::NL }));
         }
+        word.set_level(Level::NL);
         Some(self.begin(Action::Drop, Level::NL, CallKind::Unlock { from: now.level() }))
     }
 
@@ -376,7 +379,6 @@ impl State {
                 self.gone();
                 self.flush = self.flush.again();
                 self.unblock();
-                word.set_level(Level::NL);
             }
             Some(Action::Attach) => self.attached = false,
             _ => {}

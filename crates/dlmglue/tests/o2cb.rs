@@ -9,16 +9,16 @@
 mod cluster;
 
 #[path = "../examples/cache.rs"]
-#[allow(dead_code, reason = "a test runs it without its main")]
+#[expect(dead_code, reason = "a test runs it without its main")]
 mod cache;
 #[path = "../examples/counter.rs"]
-#[allow(dead_code, reason = "a test runs it without its main")]
+#[expect(dead_code, reason = "a test runs it without its main")]
 mod counter;
 #[path = "../examples/leader.rs"]
-#[allow(dead_code, reason = "a test runs it without its main")]
+#[expect(dead_code, reason = "a test runs it without its main")]
 mod leader;
 #[path = "../examples/storage.rs"]
-#[allow(dead_code, reason = "a test runs it without its main")]
+#[expect(dead_code, reason = "a test runs it without its main")]
 mod storage;
 #[macro_use]
 #[path = "support/examples.rs"]

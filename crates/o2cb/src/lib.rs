@@ -6,6 +6,7 @@
 //! them into one node; [`O2cbNode`] drives it with disks, sockets and threads, and [`O2cbPlugin`] offers
 //! it to the glue.
 
+pub mod attributes;
 pub mod cluster_conf;
 mod crc;
 mod driver;

@@ -39,7 +39,6 @@ mutants! {
     GrantsBehindLowering, 6, "others are granted before a holder has heard that its mode is lower";
     CancelCompletesTwice, 5, "a cancel that lost to the grant completes once more when it is answered";
     LastWordsOfTheDead, 10, "a grant of a dead master counts";
-    GrantWhileRecovering, 2, "a grant counts for a resource that is being recovered";
     NoqueueConversionWaits, 12, "a conversion that asked not to wait is queued";
     ConversionNotRetried, 4, "a conversion that met a recovery or migration is not tried again";
     ConversionHalfBack, 6, "a cancelled conversion stays marked as one";
@@ -58,10 +57,8 @@ mutants! {
     StaleRecoveryMaster, 1, "a recovery master that died stays the master of the recovery";
     LocksBeforeUsers, 3, "a member sends its locks before its users were told";
     JoinForgetsUsers, 3, "recovery waits for no users after a join that was tried again";
-    DropNotPutOff, 8, "a reference is dropped while the master is being asserted";
     DroppedUnderUser, 12, "a resource goes while a lock on it waits for recovery";
     ReferenceNotCounted, 8, "an answer that says that a node knows the resource is not noted";
-    NotAssertedAgain, 8, "who needs another round of assertions gets none";
     ValueNotMigrated, 7, "a value does not move with its resource";
     MigrationNotAnnouncedLost, 8, "a migration that failed leaves the resource migrating";
     JoinsDuringRecovery, 11, "a node joins while a death waits to be recovered";

@@ -18,7 +18,7 @@ use crate::o2net::{
     CloseReason, Incoming, LinkId, Net, NetError, NodeReport, Refusal, RequestId, SystemStatus,
 };
 use crate::quorum::{Quorum, Verdict};
-use crate::{NodeId, NodeMap, Now};
+use crate::{NodeId, NodeMap, Now, Timeouts};
 
 /// A lock domain of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +98,8 @@ struct Core {
     me: NodeId,
     heartbeat: Heartbeat,
     quorum: Quorum,
+    /// Peers that are stackglue's too.
+    ours: NodeMap,
     domains: Slab<Domain>,
     outputs: VecDeque<Output>,
     fenced: bool,
@@ -117,7 +119,18 @@ impl Stack {
         let _ = quorum.connection_up(me);
         let domains = Slab::new();
         let outputs = VecDeque::new();
-        Stack { net, core: Core { me, heartbeat, quorum, domains, outputs, fenced: false } }
+        Stack {
+            net,
+            core: Core {
+                me,
+                heartbeat,
+                quorum,
+                ours: NodeMap::EMPTY,
+                domains,
+                outputs,
+                fenced: false,
+            },
+        }
     }
 
     /// What is to be done next.
@@ -199,6 +212,10 @@ impl Stack {
         read: io::Result<&[u8]>,
     ) {
         self.core.heartbeat.slots_read(now, region, wall_seconds, read);
+        let unseen = self.core.heartbeat.unseen_nodes();
+        for (_, domain) in &mut self.core.domains {
+            domain.set_unseen(unseen);
+        }
         self.pump(now);
     }
 
@@ -258,9 +275,19 @@ impl Stack {
         self.net.sent(link, len);
     }
 
+    /// See [`Net::set_timeouts`].
+    pub fn set_timeouts(&mut self, timeouts: &Timeouts) {
+        self.net.set_timeouts(timeouts);
+    }
+
     /// The peers, for a person who looks.
     pub fn peers(&self) -> impl Iterator<Item = NodeReport> {
         self.net.node_states()
+    }
+
+    /// See [`Net::strangers`].
+    pub fn strangers(&self) -> u64 {
+        self.net.strangers()
     }
 
     /// This node's number.
@@ -278,15 +305,22 @@ impl Stack {
         self.core.quorum.connected()
     }
 
+    /// This node has to stop, for a reason that the driver has.
+    pub(crate) fn fence(&mut self, reason: String) {
+        self.core.fence(reason);
+    }
+
     /// Adds a domain. `None` when another one has its key: the names collide, and the kernel could not
     /// have both either.
-    pub fn add_domain(&mut self, domain: Domain) -> Option<DomainId> {
+    pub fn add_domain(&mut self, mut domain: Domain) -> Option<DomainId> {
         let taken = self.core.domains.iter().any(|(_, other)| other.key() == domain.key());
         if taken {
             return None;
         }
         let name = String::from_utf8_lossy(domain.name().as_bytes()).into_owned();
         self.core.heartbeat.domain_up(&name);
+        domain.set_ours(self.core.ours);
+        domain.set_unseen(self.core.heartbeat.unseen_nodes());
         Some(DomainId(self.core.domains.insert(domain)))
     }
 
@@ -440,6 +474,16 @@ impl Core {
             }
             crate::o2net::Output::Completed { token, result } => {
                 self.completed(net, now, token, result);
+            }
+            crate::o2net::Output::Introduced { node, ours } => {
+                if ours {
+                    self.ours.insert(node);
+                } else {
+                    self.ours.remove(node);
+                }
+                for (_, domain) in &mut self.domains {
+                    domain.set_ours(self.ours);
+                }
             }
             crate::o2net::Output::ConnectionUp(node) => {
                 self.judge(|quorum| quorum.connection_up(node));

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stackglue::{Errno, Glue, LockClient, LockFlags, Mode, ProtocolVersion};
+use stackglue_o2cb::attributes::FenceMethod;
 use stackglue_o2cb::cluster_conf::{Cluster, ClusterConf, NewNode};
+use stackglue_o2cb::heartbeat::disk::{Disk, create_region_file};
+use stackglue_o2cb::heartbeat::{Block, HeartbeatError};
 use stackglue_o2cb::{O2cbNode, O2cbPlugin, RegionOptions, StartError};
 
 const VERSION: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
@@ -104,4 +107,32 @@ fn node_cluster(node: &O2cbNode) -> Cluster {
         cluster.add_node(&new).expect("it fits");
     }
     cluster.clone()
+}
+
+#[test]
+fn a_region_comes_and_goes_while_the_node_runs() {
+    let (nodes, directory) = cluster::start(1);
+    let node = &nodes[0];
+    let path = directory.path().join("second");
+    let second = RegionOptions::of_file("second", &path).expect("a region");
+    create_region_file(&path, second.geometry).expect("a file");
+    let regions = || {
+        let attributes = node.attributes(FenceMethod { word: "reset", all: &["reset"] });
+        attributes.regions.into_iter().map(|region| region.name).collect::<Vec<_>>()
+    };
+
+    node.start_region(&second).expect("steady");
+    assert_eq!(regions(), ["test", "second"]);
+    let again = node.start_region(&second).map_err(|error| error.to_string());
+    assert_eq!(again, Err("there is a heartbeat region second already".to_owned()));
+    node.stop_region("second").expect("stopped");
+    assert_eq!(regions(), ["test"]);
+    assert!(matches!(node.stop_region("second"), Err(HeartbeatError::NoRegion)));
+
+    // Its last block tells the others that this node has left: its generation is 0.
+    let disk = Disk::open(&path, second.geometry).expect("the file");
+    let block = disk.read_slots(node.me(), node.me()).expect("its slot");
+    let block = Block::decode(&block).expect("a whole block");
+    assert_eq!((block.node, block.generation), (node.me().get(), 0));
+    node.stop();
 }

@@ -39,8 +39,10 @@ impl World {
             | Fault::Ambush { back, .. } => self.disturb(all, back),
             Fault::SlowDisk { node, lasts, .. }
             | Fault::StuckDisk { node, lasts }
+            | Fault::StuckRegion { node, lasts, .. }
             | Fault::DiskErrors { node, lasts }
-            | Fault::TornWrites { node, lasts } => self.disturb_one(node, lasts),
+            | Fault::TornWrites { node, lasts }
+            | Fault::HalfWrites { node, lasts } => self.disturb_one(node, lasts),
             // All wait for it together; unless it strikes while a node does not see all others.
             Fault::StoragePause { lasts } => {
                 let others = self.disturbed.iter().any(|(_, _, until)| *until >= self.now);
@@ -101,6 +103,10 @@ impl World {
                 self.storage.paths[node].stuck += 1;
                 Some(lasts)
             }
+            Fault::StuckRegion { node, region, lasts } => {
+                self.storage.paths[node].stuck_regions.push(region);
+                Some(lasts)
+            }
             Fault::StoragePause { lasts } => {
                 self.storage.pauses += 1;
                 Some(lasts)
@@ -111,6 +117,10 @@ impl World {
             }
             Fault::TornWrites { node, lasts } => {
                 self.storage.paths[node].torn += 1;
+                Some(lasts)
+            }
+            Fault::HalfWrites { node, lasts } => {
+                self.storage.paths[node].halves += 1;
                 Some(lasts)
             }
             Fault::HandlersHang { node, lasts } => {
@@ -222,9 +232,19 @@ impl World {
                 path.stuck = path.stuck.saturating_sub(1);
                 self.unpark(node);
             }
+            Fault::StuckRegion { node, region, .. } => {
+                let stuck = &mut self.storage.paths[node].stuck_regions;
+                if let Some(at) = stuck.iter().position(|stuck| *stuck == region) {
+                    stuck.remove(at);
+                }
+                self.unpark(node);
+            }
             Fault::StoragePause { .. } => {
                 self.storage.pauses = self.storage.pauses.saturating_sub(1);
                 for node in 0..self.nodes.len() {
+                    // Nobody could write, or see who does.
+                    let whole = &mut self.storage.paths[node].whole;
+                    *whole = whole.map(|_| self.now);
                     self.unpark(node);
                 }
             }
@@ -235,6 +255,10 @@ impl World {
             Fault::TornWrites { node, .. } => {
                 let path = &mut self.storage.paths[node];
                 path.torn = path.torn.saturating_sub(1);
+            }
+            Fault::HalfWrites { node, .. } => {
+                let path = &mut self.storage.paths[node];
+                path.halves = path.halves.saturating_sub(1);
             }
             Fault::HandlersHang { node, .. } => {
                 let hang = &mut self.nodes[node].handlers_hang;
@@ -262,10 +286,11 @@ impl World {
             return;
         }
         let mut backlog = std::mem::take(&mut self.nodes[index].backlog);
-        if self.rng.chance(50) {
-            backlog.sort_by_key(|event| !matches!(event, Event::Timer { .. }));
-        }
-        for event in backlog {
+        let timers_first = self.rng.chance(50);
+        backlog.sort_by_key(|(sequence, event)| {
+            (timers_first && !matches!(event, Event::Timer { .. }), *sequence)
+        });
+        for (_, event) in backlog {
             self.at(self.now, event);
         }
     }
@@ -307,7 +332,6 @@ impl World {
         }
         self.drop_sockets(index, silently);
         self.after(back, Event::Start { node: index });
-        self.go_with_the_last();
     }
 
     /// Every fault is over.
@@ -326,6 +350,8 @@ impl World {
         for index in 0..count {
             let path = &mut self.storage.paths[index];
             (path.stuck, path.errors, path.torn, path.slower) = (0, 0, 0, Duration::ZERO);
+            path.halves = 0;
+            path.stuck_regions.clear();
             self.unpark(index);
             let node = &mut self.nodes[index];
             (node.pauses, node.handlers_hang, node.slow) = (0, 0, Duration::ZERO);
@@ -344,8 +370,11 @@ impl World {
         self.check_counters();
         if self.now.as_millis().is_multiple_of(500) {
             for domain in 0..self.plan.domains {
-                self.check_noqueue(domain);
+                self.check_notices(domain, false);
             }
+            self.check_splits();
+            self.check_blocks();
+            self.check_agreed_time();
         }
     }
 }

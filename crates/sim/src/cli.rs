@@ -63,6 +63,9 @@ struct Run {
     /// End idle connections where one-way cuts would be: what o2net cannot make good
     #[arg(long, requires = "seed")]
     resets: bool,
+    /// Nodes introduce themselves as kernels: a BAST waits until the AST before it is answered
+    #[arg(long, requires = "seed")]
+    as_kernels: bool,
     /// Without these of its faults
     #[arg(long, requires = "seed", value_delimiter = ',')]
     without: Vec<usize>,
@@ -85,6 +88,7 @@ fn run(arguments: Run) -> ExitCode {
             users: arguments.users,
             without: arguments.without,
             resets: arguments.resets,
+            as_kernels: arguments.as_kernels,
         };
         return report::one(&Plan::of(seed), &overrides, arguments.trace);
     }

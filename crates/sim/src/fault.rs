@@ -45,12 +45,16 @@ pub(crate) enum Fault {
     SlowDisk { node: usize, by: Duration, lasts: Duration },
     /// A node's disk does not answer.
     StuckDisk { node: usize, lasts: Duration },
+    /// One of the regions does not answer a node.
+    StuckRegion { node: usize, region: usize, lasts: Duration },
     /// F35: nobody's disk answers.
     StoragePause { lasts: Duration },
     /// A node's disk answers with errors.
     DiskErrors { node: usize, lasts: Duration },
     /// Half of what a node writes is on the disk for a while before the other half is.
     TornWrites { node: usize, lasts: Duration },
+    /// Half of what a node writes arrives, and the write fails. What it reads is right.
+    HalfWrites { node: usize, lasts: Duration },
     /// F29: a node leaves a domain, and joins it again.
     Leave { node: usize, domain: usize, back: Duration },
     /// A node stops in good order, and starts again.
@@ -80,9 +84,11 @@ impl Fault {
             Fault::ClockStep { .. } => "F22 clock step",
             Fault::SlowDisk { .. } => "F34 slow disk",
             Fault::StuckDisk { .. } => "F34 stuck disk",
+            Fault::StuckRegion { .. } => "F34 stuck region",
             Fault::StoragePause { .. } => "F35 storage pause",
             Fault::DiskErrors { .. } => "F34 disk errors",
             Fault::TornWrites { .. } => "F34 torn writes",
+            Fault::HalfWrites { .. } => "F34 half writes",
             Fault::Leave { .. } => "F29 leave",
             Fault::Stop { .. } => "F32 stop and start",
             Fault::UserDies { .. } => "F25 user dies",
@@ -106,8 +112,10 @@ impl Fault {
             | Fault::ClockStep { node, .. }
             | Fault::SlowDisk { node, .. }
             | Fault::StuckDisk { node, .. }
+            | Fault::StuckRegion { node, .. }
             | Fault::DiskErrors { node, .. }
             | Fault::TornWrites { node, .. }
+            | Fault::HalfWrites { node, .. }
             | Fault::Leave { node, .. }
             | Fault::Stop { node, .. }
             | Fault::UserDies { node }
@@ -180,9 +188,9 @@ pub(crate) fn draw(plan: &Plan, rng: &mut Rng) -> Vec<Planned> {
     faults
 }
 
-struct Draw<'a> {
-    plan: &'a Plan,
-    rng: &'a mut Rng,
+pub(crate) struct Draw<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) rng: &'a mut Rng,
 }
 
 impl Draw<'_> {
@@ -281,11 +289,11 @@ impl Draw<'_> {
         }
     }
 
-    fn node(&mut self) -> usize {
+    pub(crate) fn node(&mut self) -> usize {
         self.rng.below(self.plan.nodes.len() as u64) as usize
     }
 
-    fn pair(&mut self) -> (usize, usize) {
+    pub(crate) fn pair(&mut self) -> (usize, usize) {
         let one = self.node();
         let others = self.plan.nodes.len() as u64 - 1;
         let other = (one + 1 + self.rng.below(others) as usize) % self.plan.nodes.len();
@@ -293,7 +301,7 @@ impl Draw<'_> {
     }
 
     /// Some nodes, and not all.
-    fn some(&mut self) -> u8 {
+    pub(crate) fn some(&mut self) -> u8 {
         let all = (1_u64 << self.plan.nodes.len()) - 1;
         self.rng.between(1, all - 1) as u8
     }
@@ -306,7 +314,7 @@ impl Draw<'_> {
     }
 
     /// Sooner than anybody has missed a node, or later.
-    fn back(&mut self) -> Duration {
+    pub(crate) fn back(&mut self) -> Duration {
         let dead = u64::from(self.plan.timeouts.dead_ms());
         let most = self.rng.pick(&[50, 2000, dead, 3 * dead]);
         Duration::from_millis(self.rng.between(1, most))

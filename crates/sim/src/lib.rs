@@ -18,6 +18,7 @@ mod report;
 mod rng;
 mod run;
 mod scale;
+mod scene;
 mod shrink;
 mod state;
 mod storage;

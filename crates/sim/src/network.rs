@@ -67,6 +67,8 @@ pub(crate) struct End {
     arrives: Duration,
     /// What waits for a cut to end.
     held: VecDeque<Item>,
+    /// Something that was sent is lost, and nobody is there to send it again: nothing comes behind it.
+    broken: bool,
     pub(crate) tap: Tap,
 }
 
@@ -88,6 +90,7 @@ impl End {
             in_flight: 0,
             arrives: Duration::ZERO,
             held: VecDeque::new(),
+            broken: false,
             tap: Tap::default(),
         }
     }
@@ -280,6 +283,9 @@ impl World {
     pub(crate) fn arrive(&mut self, connection: usize, from: usize, item: Item) {
         let ends = &mut self.network.connections[connection].ends;
         let (sender, receiver) = (ends[from].node, ends[1 - from].node);
+        if ends[from].broken {
+            return;
+        }
         if self.network.links[sender][receiver].cuts > 0 {
             return ends[from].held.push_back(item);
         }
@@ -417,6 +423,7 @@ impl World {
                 }
                 if silently {
                     found.state = EndState::Closed;
+                    found.broken |= !found.held.is_empty();
                     found.held.clear();
                 } else {
                     self.close_end(connection, end);

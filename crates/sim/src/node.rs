@@ -8,7 +8,7 @@ use std::time::Duration;
 use o2cb::heartbeat::{BlockSize, Heartbeat, HeartbeatConfig, Mode, RegionId};
 use o2cb::o2dlm::message::DomainName;
 use o2cb::o2dlm::{Domain, DomainConfig, DomainState, Event as Told, PeerAddress};
-use o2cb::o2net::{Net, NetConfig};
+use o2cb::o2net::{CONNECTOR_KERNEL, CONNECTOR_STACKGLUE, Net, NetConfig};
 use o2cb::stack::{DomainId, Output, Stack};
 use o2cb::{NodeId, Now};
 
@@ -32,12 +32,15 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     /// Told apart by these: the lives of its process.
     pub(crate) life: u64,
+    /// When the present one began.
+    pub(crate) started: Duration,
     /// Whether the machine answers packets.
     pub(crate) powered: bool,
     pub(crate) up: Option<Box<Up>>,
     /// How many pauses are on it.
     pub(crate) pauses: u32,
-    pub(crate) backlog: Vec<Event>,
+    /// What happened to it while it was paused, and in which order.
+    pub(crate) backlog: Vec<(u64, Event)>,
     pub(crate) slow: Duration,
     pub(crate) busy_until: Duration,
     pub(crate) drift_ppm: i64,
@@ -84,6 +87,7 @@ impl Node {
         Node {
             id: node_id(plan.nodes[index]),
             life: 0,
+            started: Duration::ZERO,
             powered: true,
             up: None,
             pauses: 0,
@@ -124,9 +128,6 @@ impl World {
         if self.nodes[index].up.is_some() {
             return;
         }
-        if self.somebody_hangs_unseen() {
-            return self.after(Duration::from_millis(500), Event::Start { node: index });
-        }
         let now = self.now;
         let me = self.nodes[index].id;
         let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
@@ -136,6 +137,7 @@ impl World {
         };
         let node = &mut self.nodes[index];
         node.life += 1;
+        node.started = now;
         node.powered = true;
         node.missed = false;
         node.stops = None;
@@ -264,8 +266,10 @@ impl World {
                 let what = if up { "lives" } else { "is dead" };
                 self.note(|| format!("n{me} # n{node} {what}"));
                 self.coverage.count(if up { "heartbeat seen" } else { "heartbeat missed" });
-                let leaves = self.nodes[index].up.as_ref().is_some_and(|up| up.leaving);
-                if !up && !leaves {
+                // Who stops, or does not get to start, reports everybody down.
+                let goes =
+                    self.nodes[index].up.as_ref().is_some_and(|up| up.leaving || up.start_failed);
+                if !up && !goes {
                     self.missed(node);
                 }
             }
@@ -286,9 +290,12 @@ impl World {
             Told::Joined { .. } => {
                 self.note(|| format!("n{me} * has joined d{domain}"));
                 self.coverage.count("joined");
+                // Whoever missed it after it had started meant the life before, or it would not be in.
+                self.nodes[index].missed = false;
                 if let Some(membership) = self.membership(index, domain) {
                     membership.joined = true;
                 }
+                self.begins_anew(index, domain);
                 self.start_users(index, domain);
             }
             Told::JoinFailed(error) => {
@@ -313,6 +320,23 @@ impl World {
                 }
             }
             event => self.observe(index, domain, event),
+        }
+    }
+
+    /// A node that is the only one in a domain takes those who were in it for dead. Those it may: what
+    /// somebody wrote who lives is not lost.
+    fn begins_anew(&mut self, index: usize, domain: usize) {
+        let me = self.nodes[index].id;
+        let alone = self.engine_of(domain, me).is_some_and(|engine| engine.members().len() == 1);
+        let were: Vec<NodeId> = self
+            .running()
+            .filter(|(at, up)| {
+                alone && *at != index && up.domains[domain].joined && self.may_be_replaced(*at)
+            })
+            .map(|(at, _)| self.nodes[at].id)
+            .collect();
+        for node in were {
+            self.missed(node);
         }
     }
 
@@ -353,10 +377,9 @@ impl World {
         if up.leaving || up.steady.len() < up.regions.len() {
             return;
         }
-        let hangs = self.running().any(|(at, _)| self.hangs(at));
         for domain in 0..self.plan.domains {
             let Some(up) = &self.nodes[index].up else { return };
-            let wanted = (self.nodes[index].wanted[domain] <= now && !stops) || hangs;
+            let wanted = self.nodes[index].wanted[domain] <= now && !stops;
             let membership = &up.domains[domain];
             match membership.id {
                 None if wanted && membership.again <= now => self.join(index, domain),
@@ -380,7 +403,7 @@ impl World {
     }
 
     /// As the plugin does it: only when exactly those are connected that heartbeat.
-    fn join(&mut self, index: usize, domain: usize) {
+    pub(crate) fn join(&mut self, index: usize, domain: usize) {
         let local = self.local(index);
         let seed = self.rng.next();
         let nodes: Vec<PeerAddress> = self
@@ -389,9 +412,6 @@ impl World {
             .map(|node| PeerAddress { node: node.id, address: address(node.id), port: PORT })
             .collect();
         let global = self.plan.global_regions;
-        if self.nodes[index].up.as_ref().is_some_and(|up| !self.knows_of_all(up)) {
-            return;
-        }
         let Some(up) = &mut self.nodes[index].up else { return };
         let (me, live) = (up.stack.me(), up.stack.live_nodes());
         let calm = up.stack.heartbeat().is_calm();
@@ -451,41 +471,6 @@ impl World {
         self.power_off(index, back);
     }
 
-    /// Whether a node does nothing, or cannot write, and may go on.
-    fn hangs(&self, index: usize) -> bool {
-        let path = &self.storage.paths[index];
-        let writes_late =
-            path.stuck > 0 || path.errors > 0 || path.torn > 0 || !path.slower.is_zero();
-        let hangs = self.nodes[index].pauses > 0 || writes_late;
-        hangs && !self.is_past_deadline(index)
-    }
-
-    /// Whether a node sees all that hang.
-    fn knows_of_all(&self, up: &Up) -> bool {
-        let hanging = self.running().filter(|(at, _)| self.hangs(*at));
-        hanging.into_iter().all(|(at, _)| up.stack.live_nodes().contains(self.nodes[at].id))
-    }
-
-    /// Whether a node hangs, may go on, and nobody who runs knows it. Nodes that start would not know
-    /// that it lives, and nor would those of a kernel. It takes the restart of all others while one
-    /// hangs, and is a limit of the heartbeat.
-    fn somebody_hangs_unseen(&self) -> bool {
-        self.running().any(|(at, _)| self.hangs(at))
-            && !self.running().any(|(at, up)| !self.hangs(at) && self.knows_of_all(up))
-    }
-
-    /// The nodes that have not seen one that hangs go with the last that has.
-    pub(crate) fn go_with_the_last(&mut self) {
-        if !self.somebody_hangs_unseen() {
-            return;
-        }
-        for index in 0..self.nodes.len() {
-            if !self.hangs(index) && self.nodes[index].up.is_some() {
-                self.power_off(index, Duration::from_secs(1));
-            }
-        }
-    }
-
     /// Where a node is wanted: whether it is there.
     pub(crate) fn is_where_wanted(&self, index: usize) -> bool {
         let Some(up) = &self.nodes[index].up else { return false };
@@ -525,6 +510,7 @@ fn engine(plan: &Plan, me: NodeId, nodes: &[NodeId]) -> Result<Stack, String> {
         keepalive_delay_ms: timeouts.keepalive_delay_ms,
         reconnect_delay_ms: timeouts.reconnect_delay_ms,
         dead_threshold: timeouts.dead_threshold,
+        connector_id: if plan.as_kernels { CONNECTOR_KERNEL } else { CONNECTOR_STACKGLUE },
     });
     let heartbeat = heartbeat.map_err(|error| error.to_string())?;
     let net = net.map_err(|error| error.to_string())?;

@@ -6,6 +6,7 @@ use o2cb::Timeouts;
 
 use crate::fault::{self, Planned};
 use crate::rng::Rng;
+use crate::scene;
 
 /// One world, before it runs. Everything in it follows from the seed and what a person overrides.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) timeouts: Timeouts,
     /// Heartbeat regions of global mode; none is local mode with one region.
     pub(crate) global_regions: usize,
+    /// All nodes start within so many milliseconds.
+    pub(crate) start_ms: u64,
     /// When faults begin, and when the safety phase ends.
     pub(crate) faults_from: Duration,
     pub(crate) safety: Duration,
@@ -38,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) without: Vec<usize>,
     /// Where one-way cuts would be, idle connections end instead.
     pub(crate) resets: bool,
+    /// Nodes introduce themselves as kernels, to which a BAST goes when the AST before it is answered.
+    pub(crate) as_kernels: bool,
 }
 
 /// What a person wants otherwise than the seed.
@@ -47,6 +52,7 @@ pub(crate) struct Overrides {
     pub(crate) users: Option<usize>,
     pub(crate) without: Vec<usize>,
     pub(crate) resets: bool,
+    pub(crate) as_kernels: bool,
 }
 
 impl Overrides {
@@ -57,6 +63,7 @@ impl Overrides {
         plan.nodes.truncate(nodes);
         plan.users = self.users.unwrap_or(plan.users).max(1);
         plan.resets = self.resets;
+        plan.as_kernels = self.as_kernels;
         plan.without.clone_from(&self.without);
         let gone = |planned: &Planned| planned.fault.highest_node() >= nodes;
         let missing = plan.faults.iter().enumerate().filter(|(_, planned)| gone(planned));
@@ -76,6 +83,9 @@ impl Overrides {
         }
         if self.resets {
             text.push_str(" --resets");
+        }
+        if self.as_kernels {
+            text.push_str(" --as-kernels");
         }
         if !self.without.is_empty() {
             let numbers: Vec<String> = self.without.iter().map(usize::to_string).collect();
@@ -130,6 +140,7 @@ impl Plan {
             habits: habits(&mut rng),
             timeouts,
             global_regions: rng.pick(&[0, 0, 0, 1, 3]),
+            start_ms: 3000,
             faults_from: Duration::from_secs(rng.pick(&[0, 12, 16, 20])),
             safety: Duration::from_secs(if quick { 60 } else { 100 }),
             net: net(&mut rng),
@@ -139,9 +150,11 @@ impl Plan {
             faults: Vec::new(),
             without: Vec::new(),
             resets: false,
+            as_kernels: false,
             nodes,
         };
         plan.faults = fault::draw(&plan, &mut rng);
+        scene::direct(&mut plan);
         plan
     }
 }

@@ -73,7 +73,7 @@ impl World {
             self.check_owners(domain);
             self.check_tables(domain);
             self.check_references(domain);
-            self.check_notices(domain);
+            self.check_notices(domain, true);
         }
         self.empty();
     }

@@ -1,4 +1,4 @@
-//! How the cost of a lock and of a recovery grows: worlds without faults, with a fixed delay of 1 ms
+//! How the cost of a lock and of a recovery grows: worlds without faults, with a fixed delay of 0.1 ms
 //! between any two nodes.
 
 use std::fmt::Write as _;
@@ -14,13 +14,24 @@ use crate::plan::{Habits, NetPlan, Plan};
 use crate::world::World;
 
 /// Clusters and how many locks a node has when it dies.
-const NODES: [u8; 6] = [2, 4, 8, 16, 32, 64];
-const LOCKS: [usize; 3] = [100, 300, 1000];
+const NODES: [u8; 8] = [2, 4, 8, 16, 32, 64, 128, 255];
+const LOCKS: [usize; 5] = [100, 1000, 10_000, 100_000, 1_000_000];
 
 /// The delay of every message.
-const DELAY: Duration = Duration::from_millis(1);
+const DELAY: Duration = Duration::from_micros(100);
 
-const TICK: Duration = Duration::from_micros(100);
+/// All heartbeats are steady by then.
+const ALIVE_BY: Duration = Duration::from_secs(20);
+
+/// All nodes are in the domain by then.
+const JOINED_BY: Duration = Duration::from_secs(600);
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+const TICK: Duration = Duration::from_micros(10);
+
+/// Locks that a node asks for before it has the first one.
+const AT_ONCE: usize = 500;
 
 /// What was measured in one world.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +89,7 @@ pub(crate) fn run(svg: &Path) -> ExitCode {
 fn plan(nodes: u8) -> Plan {
     Plan {
         seed: u64::from(nodes),
-        nodes: (1..=nodes).collect(),
+        nodes: (0..nodes).collect(),
         domains: 1,
         names: 1,
         users: 0,
@@ -94,6 +105,8 @@ fn plan(nodes: u8) -> Plan {
         },
         timeouts: Timeouts { dead_threshold: 5, ..Timeouts::default() },
         global_regions: 0,
+        // A heartbeat that starts among many that start is not steady in time, and starts again.
+        start_ms: 100,
         faults_from: Duration::ZERO,
         safety: Duration::ZERO,
         net: NetPlan {
@@ -108,29 +121,40 @@ fn plan(nodes: u8) -> Plan {
         faults: Vec::new(),
         without: Vec::new(),
         resets: false,
+        as_kernels: false,
     }
 }
 
 fn measure(nodes: u8, locks: usize) -> Option<Row> {
     let mut world = World::new(plan(nodes), Log::off());
     let last = usize::from(nodes) - 1;
-    wait(&mut world, Duration::from_secs(600), |world| world.unsettled().is_none())?;
+    for node in &mut world.nodes {
+        node.wanted[0] = Duration::MAX;
+    }
+    world.run_until(ALIVE_BY);
+    // Those that join at once keep each other waiting.
+    for index in 0..world.nodes.len() {
+        world.nodes[index].wanted[0] = Duration::ZERO;
+        world.join(index, 0);
+        world.run_until(world.now + LOOK_EVERY);
+    }
+    while world.unsettled().is_some() {
+        if world.now > JOINED_BY {
+            return None;
+        }
+        world.run_until(world.now + LOOK_EVERY);
+    }
     let before = messages(&world);
     let asked = world.now;
+
     world.lock_name(0, "first", LockMode::EX);
     wait(&mut world, Duration::from_secs(10), |world| world.unsettled().is_none())?;
     let (first_messages, first_delays) =
         (messages(&world) - before, (world.now - asked).as_secs_f64() / DELAY.as_secs_f64());
     // The last node masters them all, and the first has locks on them too.
-    for lock in 0..locks {
-        world.lock_name(last, &format!("lock {lock}"), LockMode::PR);
-    }
-    wait(&mut world, Duration::from_secs(600), |world| world.unsettled().is_none())?;
+    lock_all(&mut world, last, locks)?;
     let before = messages(&world);
-    for lock in 0..locks {
-        world.lock_name(0, &format!("lock {lock}"), LockMode::PR);
-    }
-    wait(&mut world, Duration::from_secs(600), |world| world.unsettled().is_none())?;
+    lock_all(&mut world, 0, locks)?;
     let lock_messages = (messages(&world) - before) as f64 / locks as f64;
     let before = messages(&world);
     let missed = world.coverage.of("heartbeat missed");
@@ -153,6 +177,19 @@ fn measure(nodes: u8, locks: usize) -> Option<Row> {
         recovery: world.now - began,
         recovery_messages: messages(&world) - before,
     })
+}
+
+/// Takes locks on that many names, and waits until all are granted.
+fn lock_all(world: &mut World, node: usize, locks: usize) -> Option<()> {
+    for first in (0..locks).step_by(AT_ONCE) {
+        let some = first..locks.min(first + AT_ONCE);
+        let granted = world.coverage.of("granted") + some.len() as u64;
+        for lock in some {
+            world.lock_name(node, &format!("lock {lock}"), LockMode::PR);
+        }
+        wait(world, Duration::from_secs(600), |world| world.coverage.of("granted") == granted)?;
+    }
+    Some(())
 }
 
 /// Lets the world run until it is so; `None` if that takes longer.

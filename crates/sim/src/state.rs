@@ -20,7 +20,7 @@ impl World {
             ));
             for id in &up.regions {
                 let Some(region) = up.stack.heartbeat().region(*id) else { continue };
-                let slots = region.slots.iter().map(|slot| {
+                let slots = up.stack.heartbeat().slots(*id).map(|slot| {
                     format!("n{} {:x}.{}", slot.node, slot.generation, slot.equal_samples)
                 });
                 let slots = slots.collect::<Vec<_>>().join(", ");
@@ -53,7 +53,7 @@ impl World {
                         lines.push(format!("         {lock:?}"));
                     }
                 }
-                for (key, held) in &membership.client.locks {
+                for (key, held) in membership.client.locks.iter() {
                     lines.push(format!("      user: {key:?} {held:?}"));
                 }
             }

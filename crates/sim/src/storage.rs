@@ -25,7 +25,15 @@ pub(crate) struct Path {
     pub(crate) stuck: u32,
     pub(crate) errors: u32,
     pub(crate) torn: u32,
+    /// Writes end soon after they begin, and fail.
+    pub(crate) halves: u32,
     pub(crate) slower: Duration,
+    /// Regions that do not answer, one for each fault that makes them so.
+    pub(crate) stuck_regions: Vec<usize>,
+    /// Until when something lasted for which the disk took long.
+    pub(crate) slow_until: Duration,
+    /// When a whole block last reached the disk.
+    pub(crate) whole: Option<Duration>,
     /// What waits for the disk to answer again.
     parked: Vec<(u64, DiskOp)>,
 }
@@ -33,6 +41,7 @@ pub(crate) struct Path {
 /// A read or a write that is under way.
 #[derive(Debug)]
 pub(crate) struct DiskOp {
+    issued: Duration,
     region: usize,
     id: RegionId,
     kind: Kind,
@@ -42,6 +51,24 @@ pub(crate) struct DiskOp {
 enum Kind {
     Read { first: NodeId, last: NodeId },
     Write { bytes: Vec<u8> },
+}
+
+/// A read or a write that takes longer may make a pass one that hangs.
+const LONG: Duration = Duration::from_millis(400);
+
+impl Path {
+    fn holds(&self, op: &DiskOp) -> bool {
+        self.stuck > 0 || self.stuck_regions.contains(&op.region)
+    }
+
+    fn tears(&self) -> bool {
+        self.torn > 0 || self.halves > 0
+    }
+
+    /// Whether the disk made its node wait at some time since then.
+    pub(crate) fn hung_since(&self, since: Duration, now: Duration) -> bool {
+        self.slow_until >= since || self.parked.iter().any(|(_, op)| op.issued + LONG <= now)
+    }
 }
 
 impl Storage {
@@ -69,7 +96,7 @@ impl World {
 
     pub(crate) fn read_slots(&mut self, index: usize, id: RegionId, first: NodeId, last: NodeId) {
         let region = self.region_index(index, id);
-        self.issue(index, DiskOp { region, id, kind: Kind::Read { first, last } });
+        self.issue(index, region, id, Kind::Read { first, last });
     }
 
     /// As the disk's thread does it: what would be written too late is not.
@@ -86,22 +113,29 @@ impl World {
             let happens = Happens::SlotWritten { region: id, written };
             return self.node_after(Duration::ZERO, index, happens);
         }
-        self.issue(index, DiskOp { region, id, kind: Kind::Write { bytes } });
+        self.issue(index, region, id, Kind::Write { bytes });
     }
 
-    fn issue(&mut self, index: usize, op: DiskOp) {
+    fn issue(&mut self, index: usize, region: usize, id: RegionId, kind: Kind) {
+        let op = DiskOp { issued: self.now, region, id, kind };
         let life = self.nodes[index].life;
         let path = &mut self.storage.paths[index];
-        if path.stuck > 0 || self.storage.pauses > 0 {
+        if path.holds(&op) || self.storage.pauses > 0 {
             return path.parked.push((life, op));
         }
         let slower = path.slower;
         let took = self.micros(self.plan.disk_latency_us) + slower;
+        if took >= LONG {
+            let path = &mut self.storage.paths[index];
+            path.slow_until = path.slow_until.max(self.now + took);
+        }
         if let Kind::Write { bytes } = &op.kind
-            && self.storage.paths[index].errors == 0
+            && (self.storage.paths[index].errors == 0 || self.storage.paths[index].tears())
         {
-            let torn = self.storage.paths[index].torn > 0;
-            let len = if torn { self.rng.between(1, 40) as usize } else { bytes.len() };
+            let torn = self.storage.paths[index].tears();
+            // (What makes a block another begins at its first byte and ends at its sixteenth.)
+            let most = if self.storage.paths[index].halves > 0 { 12 } else { 40 };
+            let len = if torn { self.rng.between(1, most) as usize } else { bytes.len() };
             let bytes = bytes[..len].to_vec();
             let share = self.rng.between(0, 100) as u32;
             let region = op.region;
@@ -121,6 +155,9 @@ impl World {
         if let Some(media) = self.storage.media.get_mut(region) {
             media[at..at + bytes.len()].copy_from_slice(bytes);
         }
+        if bytes.len() == BLOCK {
+            self.storage.paths[index].whole = Some(self.now);
+        }
     }
 
     /// A disk is done, or would be.
@@ -129,7 +166,7 @@ impl World {
             return;
         }
         let path = &mut self.storage.paths[index];
-        if path.stuck > 0 || self.storage.pauses > 0 {
+        if path.holds(&op) || self.storage.pauses > 0 {
             return path.parked.push((life, op));
         }
         let failed = path.errors > 0;
@@ -143,12 +180,13 @@ impl World {
                 let bytes = media[first.index() * BLOCK..(last.index() + 1) * BLOCK].to_vec();
                 Happens::SlotsRead { region, read: Ok(bytes) }
             }
-            Kind::Write { .. } if failed => {
+            Kind::Write { .. } if failed || path.halves > 0 => {
                 Happens::SlotWritten { region, written: Err(ErrorKind::Other) }
             }
             Kind::Write { bytes } => {
                 let at = self.nodes[index].id.index() * BLOCK;
                 self.storage.media[op.region][at..at + bytes.len()].copy_from_slice(&bytes);
+                self.storage.paths[index].whole = Some(self.now);
                 Happens::SlotWritten { region, written: Ok(()) }
             }
         };
@@ -157,10 +195,18 @@ impl World {
 
     /// A disk answers again: what was parked goes on, unless its node is dead by now.
     pub(crate) fn unpark(&mut self, index: usize) {
-        if self.storage.paths[index].stuck > 0 || self.storage.pauses > 0 {
+        if self.storage.pauses > 0 {
             return;
         }
         for (life, op) in std::mem::take(&mut self.storage.paths[index].parked) {
+            let path = &mut self.storage.paths[index];
+            if path.holds(&op) {
+                path.parked.push((life, op));
+                continue;
+            }
+            if self.now >= op.issued + LONG {
+                path.slow_until = path.slow_until.max(self.now);
+            }
             if self.nodes[index].life == life && self.nodes[index].up.is_some() {
                 let wait = self.micros(self.plan.disk_latency_us);
                 self.after(wait, Event::Disk { node: index, life, op });

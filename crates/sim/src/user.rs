@@ -1,7 +1,8 @@
 //! The users of a domain on a node: they lock, convert, unlock, cancel and die, as the plugin lets
 //! them (`crates/o2cb/src/plugin.rs`, `driver/group.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::ops::Deref;
 use std::time::Duration;
 
 use o2cb::o2dlm::LockKey;
@@ -44,9 +45,50 @@ pub(crate) enum Asked {
     Unlock { put: Option<u64> },
 }
 
+/// The locks of a node's users.
+#[derive(Debug, Default)]
+pub(crate) struct Locks {
+    by_key: BTreeMap<LockKey, Held>,
+    by_name: BTreeMap<LockName, BTreeSet<LockKey>>,
+}
+
+impl Locks {
+    pub(crate) fn insert(&mut self, key: LockKey, held: Held) {
+        self.by_name.entry(held.name).or_default().insert(key);
+        self.by_key.insert(key, held);
+    }
+
+    pub(crate) fn remove(&mut self, key: LockKey) {
+        let Some(held) = self.by_key.remove(&key) else { return };
+        if let btree_map::Entry::Occupied(mut keys) = self.by_name.entry(held.name) {
+            keys.get_mut().remove(&key);
+            if keys.get().is_empty() {
+                keys.remove();
+            }
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, key: LockKey) -> Option<&mut Held> {
+        self.by_key.get_mut(&key)
+    }
+
+    /// Those on a resource.
+    pub(crate) fn on(&self, name: LockName) -> impl Iterator<Item = (LockKey, &Held)> {
+        self.by_name.get(&name).into_iter().flatten().map(|key| (*key, &self.by_key[key]))
+    }
+}
+
+impl Deref for Locks {
+    type Target = BTreeMap<LockKey, Held>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.by_key
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Client {
-    pub(crate) locks: BTreeMap<LockKey, Held>,
+    pub(crate) locks: Locks,
     /// Users that are dead, by number: until somebody takes their place.
     dead: BTreeMap<usize, Duration>,
 }
@@ -64,7 +106,7 @@ impl World {
     }
 
     pub(crate) fn held(&mut self, index: usize, domain: usize, lock: LockKey) -> Option<&mut Held> {
-        self.membership(index, domain)?.client.locks.get_mut(&lock)
+        self.membership(index, domain)?.client.locks.get_mut(lock)
     }
 
     /// The engine of a domain, and what follows from what is done to it: the note of it first, as
@@ -230,6 +272,7 @@ impl World {
         if let Some(held) = self.held(index, domain, key) {
             held.asked = Some(Asked::Convert { to, put, reads, noqueue });
         }
+        self.check_value_kept(domain, name);
         self.coverage.count(match mode {
             Some(mode) if mode > to => "convert down",
             Some(mode) if mode == to => "convert to the same",
@@ -265,6 +308,8 @@ impl World {
     fn give_up(&mut self, index: usize, domain: usize, key: LockKey, put: Option<u64>) {
         if let Some(held) = self.held(index, domain, key) {
             held.asked = Some(Asked::Unlock { put });
+            let name = held.name;
+            self.check_value_kept(domain, name);
         }
     }
 

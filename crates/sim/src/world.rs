@@ -7,7 +7,7 @@ use std::time::Duration;
 use o2cb::NodeId;
 use o2cb::heartbeat::RegionId;
 
-use crate::checks::{Grave, Register, Violation};
+use crate::checks::{Grave, Outvoted, Register, Violation};
 use crate::coverage::Coverage;
 use crate::log::Log;
 use crate::network::{Item, Network};
@@ -144,6 +144,8 @@ pub(crate) struct World {
     pub(crate) storage: Storage,
     pub(crate) registers: BTreeMap<Name, Register>,
     pub(crate) graves: Vec<Grave>,
+    /// By node: whether it has to stop.
+    pub(crate) outvoted: Vec<Option<Outvoted>>,
     /// Ambushes that are laid: by number of the fault, how many more such messages pass.
     pub(crate) ambushes: Vec<(usize, u64)>,
     /// When a message of a lock domain was last sent.
@@ -173,6 +175,7 @@ impl World {
             storage: Storage::new(plan.nodes.len(), plan.global_regions.max(1)),
             registers: BTreeMap::new(),
             graves: Vec::new(),
+            outvoted: vec![None; plan.nodes.len()],
             ambushes: Vec::new(),
             last_message: Duration::ZERO,
             log,
@@ -185,7 +188,7 @@ impl World {
         };
         for index in 0..world.plan.nodes.len() {
             world.nodes.push(Node::new(&world.plan, index));
-            let wait = Duration::from_millis(world.rng.below(3000));
+            let wait = Duration::from_millis(world.rng.below(world.plan.start_ms));
             world.after(wait, Event::Start { node: index });
         }
         for index in 0..world.plan.faults.len() {
@@ -303,7 +306,7 @@ impl World {
             return None;
         }
         if node.pauses > 0 {
-            node.backlog.push(event);
+            node.backlog.push((sequence, event));
             return None;
         }
         if node.busy_until > now {

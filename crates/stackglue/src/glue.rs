@@ -373,8 +373,9 @@ impl Drop for StackUse {
     }
 }
 
-/// Whether a text can be a stack label. Its bytes are not compared with known labels.
-fn is_label(text: &str) -> bool {
+/// Whether a text can be a stack label: four bytes, none of them NUL. They are not compared with known
+/// labels.
+pub fn is_label(text: &str) -> bool {
     text.len() == LABEL_LEN && !text.contains('\0')
 }
 

@@ -69,7 +69,7 @@ pub use callback::Callback;
 pub use client::{BlockedLock, LockClient};
 pub use connection::Connection;
 pub use error::{AttributeError, ConnectError, DisconnectError, GlueError};
-pub use glue::{CLUSTER_LEN_MAX, GROUP_LEN_MAX, Glue, O2CB, PluginLoader};
+pub use glue::{CLUSTER_LEN_MAX, GROUP_LEN_MAX, Glue, O2CB, PluginLoader, is_label};
 pub use held::HeldLock;
 pub use lksb::Lksb;
 pub use lock_error::{LockContext, LockError, Operation};

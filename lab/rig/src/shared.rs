@@ -1,4 +1,4 @@
-//! One lab for several tests of a process.
+//! Labs that outlive the test that started them.
 
 use std::sync::Mutex;
 
@@ -6,28 +6,35 @@ use crate::error::Error;
 use crate::options::LabOptions;
 use crate::rig::Lab;
 
-/// Runs a test in a lab with these options: the one that the test before used if it had the same ones,
-/// succeeded, and left every guest alive; otherwise a new one. Waits while another test uses it.
+/// Runs a test in a lab with these options: one that an earlier test used if it had the same ones,
+/// succeeded, and left every guest alive; otherwise a new one.
 ///
-/// Tests that share a lab keep apart by using domains of their own names.
+/// Tests that come to the same lab one after the other keep apart by using domains of their own names.
 pub fn shared<T, E: From<Error>>(
     options: LabOptions,
     test: impl FnOnce(&Lab) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut slot = SLOT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    // Out of the slot while the test runs: if it fails or panics, the next one does not start where it
-    // stopped.
-    let usable = slot
-        .take()
-        .filter(|lab| *lab.options() == options && lab.guests().all(|guest| guest.is_alive()));
-    let lab = match usable {
+    let lab = match left(&options) {
         Some(lab) => lab,
         None => Lab::up(options)?,
     };
+    // Not among those that are left while the test runs: if it fails or panics, the next one does not
+    // start where it stopped.
     let outcome = test(&lab)?;
-    *slot = Some(lab);
+    LEFT.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(lab);
     Ok(outcome)
 }
 
-/// Nothing drops it when the process ends; the lab's guard notices that.
-static SLOT: Mutex<Option<Lab>> = Mutex::new(None);
+/// A lab that fits; one that does not makes room for the one that has to be started.
+fn left(options: &LabOptions) -> Option<Lab> {
+    let mut left = LEFT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    left.retain(|lab| lab.guests().all(|guest| guest.is_alive()));
+    let fits = left.iter().position(|lab| lab.options() == options);
+    let unfit = fits.is_none().then(|| left.pop()).flatten();
+    let lab = fits.map(|one| left.swap_remove(one));
+    drop((left, unfit));
+    lab
+}
+
+/// Nothing drops them when the process ends; their guards notice that.
+static LEFT: Mutex<Vec<Lab>> = Mutex::new(Vec::new());

@@ -33,6 +33,26 @@ pub(super) fn of(page: &str) -> &'static [Section<'static>] {
         | "stackglue-o2cb-heartbeat-file" => const { &[CONF_EXIT_STATUS, CONF_FILES] },
         "stackglue-o2cb-check" => const { &[CHECK_EXIT_STATUS, CONF_FILES] },
         "stackglue-slots" => const { &[SLOTS_EXIT_STATUS] },
+        "stackglue-dlmfs" => {
+            const {
+                &[
+                    DLMFS_USE,
+                    DLMFS_ERRORS,
+                    DLMFS_KERNEL,
+                    DLMFS_LOSS,
+                    MOUNT_EXIT_STATUS,
+                    ENVIRONMENT,
+                    DLMFS_FILES,
+                ]
+            }
+        }
+        "stackglue-mount-dlmfs" | "stackglue-umount" => {
+            const { &[MOUNT_EXIT_STATUS, ENVIRONMENT, DLMFS_FILES] }
+        }
+        "stackglue-mount-control" => {
+            const { &[CONTROL_TREE, CONTROL_BEHAVIOUR, MOUNT_EXIT_STATUS, ENVIRONMENT, CONTROL_FILES] }
+        }
+        "ocfs2_hb_ctl" | "stackglue-hb-ctl" => const { &[HB_CTL_EXIT_STATUS, ENVIRONMENT] },
         "stackglued" => {
             const { &[CLUSTER, FENCING, DAEMON_EXIT_STATUS, DAEMON_ENVIRONMENT, DAEMON_FILES] }
         }
@@ -44,6 +64,170 @@ pub(super) const DAEMON: &str = "\
 Owns this host's node and the locks of the processes that are connected to it. The locks of a process \
 go with its connection; a connection goes with the process, and with the commands that inherited it. \
 Run it as the service stackglued.service, or let the first command start one.";
+
+pub(super) const DLMFS: &str = "\
+Mounts a file system whose directories are lock domains and whose files are locks, as the Linux kernel's \
+ocfs2_dlmfs has them: programs written for that work unchanged, unless they ask for its type. It is `stackglue mount dlmfs' \
+in the form that mount(8) and fstab(5) need: a link to stackglue by this name. It goes through the daemon of \
+this host, which is started if there is none and none is configured.";
+
+pub(super) const HB_CTL: &str = "\
+Counts who needs the heartbeat of which volume, in the daemon. With local heartbeat the first reference \
+starts it and the last one stops it; with global heartbeat, and on stacks without one, there is nothing to \
+start or stop. The kernel's glue, and stackglue's, run it as `ocfs2_hb_ctl -K -u UUID' when a volume is \
+unmounted, and mount programs run it with -S before they mount one. It is `stackglue hb-ctl': a link of this \
+name to stackglue is all they need.";
+
+const DLMFS_USE: Section<'_> = Section {
+    title: "USE",
+    body: Body::Terms(&[
+        ("mkdir DOMAIN", "joins a domain (a group): a name of at most 63 bytes"),
+        ("rmdir DOMAIN", "leaves it; it has to be empty"),
+        (
+            "open DOMAIN/LOCK",
+            "takes the lock: shared (PR) with O_RDONLY, exclusive (EX) with O_WRONLY or O_RDWR, and with \
+             O_NONBLOCK only if it can be had at once. O_CREAT makes the file: a name of at most 31 bytes that \
+             does not begin with a dollar sign. Waits until the lock is granted; a signal ends the waiting",
+        ),
+        ("close", "gives it up. The lock stays with this host until another node wants it"),
+        (
+            "read",
+            "reads the value that is kept with the lock: 64 bytes, none when its last writer was lost",
+        ),
+        (
+            "write",
+            "writes the value, always from its start, whatever the position is; the position must be below 64. \
+             Others see it when they get the lock",
+        ),
+        ("poll", "the file is readable while another node waits for the lock: give it up then"),
+        ("unlink LOCK", "drops the lock, which nobody may have open"),
+        ("truncate", "does nothing"),
+        (
+            ".capabilities",
+            "a file of the root directory that is not listed: the text that programs look for in \
+             /sys/module/ocfs2_dlmfs/parameters/capabilities",
+        ),
+    ]),
+};
+
+const DLMFS_ERRORS: Section<'_> = Section {
+    title: "ERRORS",
+    body: Body::Terms(&[
+        ("ETXTBSY", "with O_NONBLOCK: the lock could not be had at once"),
+        ("EINTR", "a signal came while the lock was waited for; it was not taken"),
+        ("EBUSY", "unlink: somebody has the file open, or waits to open it"),
+        ("EINVAL", "a name that is too long, or a lock's that begins with a dollar sign"),
+        ("EPERM", "a directory inside of a domain, a link, a rename, a special file"),
+        ("EACCES", "a file outside of a domain"),
+        ("ENOSPC", "a write at position 64 or behind"),
+        ("ESRCH", "mkdir: the daemon cannot be reached"),
+        ("EIO", "the lock was lost with the daemon"),
+    ]),
+};
+
+const DLMFS_KERNEL: Section<'_> = Section {
+    title: "WHERE IT DIFFERS FROM THE KERNEL",
+    body: Body::Prose(&[
+        "An open that waits can be interrupted and killed. A signal handler with SA_RESTART does not restart it.",
+        "A trylock never waits. The kernel waits when another process of this host waits for the lock, or has \
+         it open while another node waits.",
+        "The removal of a file that somebody waits to open is refused with EBUSY. The kernel waits for the lock \
+         and then refuses it to whoever waited.",
+        "statfs(2) tells the type of FUSE: programs that insist on 0x76A9F425, as libo2dlm does, preload \
+         libstackglue-dlmfs.so. A private memory mapping of a lock file is possible, and of no use.",
+    ]),
+};
+
+const DLMFS_LOSS: Section<'_> = Section {
+    title: "WHEN A PROCESS DIES",
+    body: Body::Prose(&[
+        "The locks belong to the process that serves the file system: when it dies, they are gone at once, and \
+         everything there fails with ENOTCONN. Mounting again takes the dead mount away.",
+        "When the daemon dies, its locks are gone. What was open fails with EIO, and poll reports an error. A \
+         domain that is removed and made again is joined through the daemon that runs then; that one grants \
+         nothing before everything that was open is closed.",
+    ]),
+};
+
+const MOUNT_EXIT_STATUS: Section<'_> = Section {
+    title: "EXIT STATUS",
+    body: Body::Terms(&[
+        ("0", "done"),
+        ("1", "it is mounted already, is not mounted, or is in use"),
+        ("64", "what was typed cannot be, or the mount point is no directory"),
+        ("69", "there is no daemon"),
+        ("71", "the system refused something"),
+        ("77", "this user may not do that"),
+    ]),
+};
+
+const DLMFS_FILES: Section<'_> = Section {
+    title: "FILES",
+    body: Body::Terms(&[
+        ("/dev/fuse", "the kernel's side"),
+        ("/run/stackglue/stackglued.sock", "the socket of the host's daemon"),
+        (
+            "/run/stackglue/stackglued.sock.dlmfs.log",
+            "what the process in the background has to say",
+        ),
+    ]),
+};
+
+const CONTROL_TREE: Section<'_> = Section {
+    title: "TREE",
+    body: Body::Terms(&[
+        (
+            "max_locking_protocol, loaded_cluster_plugins, active_cluster_plugin, cluster_stack, \
+             dlm_recover_callback_support",
+            "as in the kernel's /sys/fs/ocfs2. cluster_stack can be written while no group is in use",
+        ),
+        ("hb_ctl_path", "the program that is run at a hang-up. Can be written"),
+        ("o2cb/interface_revision", "as in /sys/fs/o2cb"),
+        (
+            "cluster/NAME",
+            "the cluster, its nodes and its heartbeat, as in /sys/kernel/config/cluster. \
+             idle_timeout_ms, keepalive_delay_ms, reconnect_delay_ms and fence_method can be changed until \
+             the daemon ends, the first two while no other node is connected",
+        ),
+        ("debug/o2hb", "who heartbeats, as in /sys/kernel/debug"),
+        (
+            "debug/o2dlm/DOMAIN",
+            "dlm_state, locking_state, mle_state and purge_list of a domain, as in /sys/kernel/debug",
+        ),
+    ]),
+};
+
+const CONTROL_BEHAVIOUR: Section<'_> = Section {
+    title: "HOW THE FILES BEHAVE",
+    body: Body::Prose(&[
+        "The text of a file is made when it is opened. A write is one whole text, and in force when it returns; \
+         what it cannot be fails with the error of the kernel's file, and the daemon's log has a sentence. Only \
+         root and the daemon's user can write. Nothing can be made, removed or renamed.",
+        "The daemon is asked each time: the one that runs then. While none runs, everything fails with ESRCH. \
+         cluster and the directories of debug are empty unless the daemon runs the stack o2cb.",
+    ]),
+};
+
+const CONTROL_FILES: Section<'_> = Section {
+    title: "FILES",
+    body: Body::Terms(&[
+        ("/dev/fuse", "the kernel's side"),
+        ("/run/stackglue/stackglued.sock", "the socket of the host's daemon"),
+        (
+            "/run/stackglue/stackglued.sock.control.log",
+            "what the process in the background has to say",
+        ),
+    ]),
+};
+
+const HB_CTL_EXIT_STATUS: Section<'_> = Section {
+    title: "EXIT STATUS",
+    body: Body::Terms(&[
+        ("0", "done, or there was nothing to do"),
+        ("1", "anything else; a sentence on standard error says what"),
+        ("64", "as `stackglue hb-ctl' only: what was typed cannot be"),
+    ]),
+};
 
 const SAFETY: Section<'_> = Section {
     title: "HOW A LOCK IS KEPT SAFE",
@@ -180,8 +364,8 @@ const FENCING: Section<'_> = Section {
          stop before the others give its locks away. What it does then is on_fence in [o2cb]. kill, the \
          default: kills every process that holds a lock or inherited one, and exits with status 75. freeze: \
          stops them with SIGSTOP, and exits. notify: tells them that their locks are lost, and exits; whoever \
-         goes on writing damages what the locks protect. reset: resets the machine through \
-         /proc/sysrq-trigger. No heartbeat is written after that.",
+         goes on writing damages what the locks protect. reset and panic: reset the machine, or crash its \
+         kernel, through /proc/sysrq-trigger. No heartbeat is written after that.",
         "A daemon that does not run cannot do this: one that was killed or stopped with a signal leaves its \
          holders to `stackglue lock', which stops its command when the daemon is gone, but knows nothing of \
          a daemon that is merely frozen.",

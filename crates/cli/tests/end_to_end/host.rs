@@ -42,7 +42,8 @@ impl Host {
         self.set_up(Command::new("sh"), &["-c", script, program()])
     }
 
-    fn set_up<S: AsRef<OsStr>>(&self, mut command: Command, arguments: &[S]) -> Command {
+    /// Any program with more arguments, on this host.
+    pub(crate) fn set_up<S: AsRef<OsStr>>(&self, mut command: Command, arguments: &[S]) -> Command {
         command
             .args(arguments)
             .current_dir(self.directory.path())
@@ -248,7 +249,7 @@ pub(crate) fn runs(process: Pid) -> bool {
 /// A command that says `held` and then stays for as long as a test may take.
 pub(crate) const STAY: [&str; 4] = ["--", "sh", "-c", "echo held; exec sleep 600"];
 
-fn program() -> &'static str {
+pub(crate) fn program() -> &'static str {
     env!("CARGO_BIN_EXE_stackglue")
 }
 

@@ -3,8 +3,10 @@
 mod bad_input;
 mod cluster;
 mod contention;
+mod control;
 mod ctdb;
 mod fence;
+mod hb_ctl;
 mod host;
 mod inspection;
 mod lock;

@@ -1,8 +1,14 @@
 //! Three nodes of a cluster: locks that exclude each other, an orderly end, and a death.
 
+use std::io::Read;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use daemon::control::ControlRequest;
+use daemon::{Client, Event, LockRequest};
+use dlm::{Errno, Mode};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::host::{Running, STAY, eventually, runs};
@@ -42,6 +48,15 @@ fn three_daemons_exclude_each_other_and_a_dead_one_s_lock_goes_to_who_waits() {
         assert_eq!(node["link"], link, "{node}");
     }
 
+    // Who knocks and is no node is not answered, and is counted.
+    let address = nodes[0]["address"].as_str().expect("an address");
+    let mut stranger = TcpStream::connect(address).expect("it listens");
+    assert_eq!(stranger.read(&mut [0]).expect("it closes"), 0);
+    let status = cluster.host(1).run_well(&["status", "--json"]).out;
+    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    assert_eq!(status["counters"]["o2net.strangers"], 1, "{status}");
+    assert_eq!(status["counters"]["o2net.bad_frames"], 0, "{status}");
+
     // Orderly: who holds a lock is stopped before the next one has it.
     let keeps_on = "trap '' TERM; echo held; while :; do sleep 0.05; done";
     let mut holder = cluster.command(1, &["lock", "--grace", "1", "demo", "-c", keeps_on]);
@@ -75,4 +90,31 @@ fn three_daemons_exclude_each_other_and_a_dead_one_s_lock_goes_to_who_waits() {
     let nodes = cluster.nodes(3);
     let alive = nodes.iter().filter(|node| node["is_alive"] == true).count();
     assert_eq!(alive, 1, "{nodes:?}");
+}
+
+#[test]
+fn a_cancel_that_is_repeated_has_no_outcome_of_its_own() {
+    let cluster = Cluster::start(2, "");
+    let _holder = cluster.host(1).hold(&[&["name"], &STAY[..]].concat());
+    let mut waiter = Client::connect(&cluster.host(2).socket(), "waiter").expect("a daemon");
+    let handle = waiter.lock(&LockRequest::new(b"name", Mode::EX)).expect("sent");
+    cluster.host(2).await_queue("waiting", 1);
+    let ask = |waiter: &mut Client| {
+        let status = waiter.control(&ControlRequest::Status {}).expect("sent");
+        status.read_all::<Value>().expect("answered");
+    };
+    // The other one has the lock, and cannot answer.
+    cluster.signal(1, Signal::STOP);
+    for _ in 0..3 {
+        waiter.cancel(handle).expect("sent");
+    }
+    ask(&mut waiter);
+    cluster.signal(1, Signal::CONT);
+    let deadline = Some(Instant::now() + Duration::from_secs(20));
+    let outcome = waiter.next_event(deadline).expect("the daemon is there");
+    let text = String::new();
+    assert_eq!(outcome, Some(Event::Unlocked { handle, result: Err(Errno::ECANCEL), text }));
+    // Whatever else came would be sent before the answer to a request.
+    ask(&mut waiter);
+    assert_eq!(waiter.next_event(Some(Instant::now())).expect("the daemon is there"), None);
 }

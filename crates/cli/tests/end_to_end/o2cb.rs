@@ -1,7 +1,7 @@
 //! `stackglue o2cb` and `stackglue slots`: files and volumes, and no daemon.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::host::Host;
@@ -89,14 +89,9 @@ fn the_slots_of_a_volume_are_shown() {
     file.set_len(64 << 20).expect("a sparse file");
     host.run(&["slots", &shown]).expect_sentence(1, &["image", "no OCFS2 volume"]);
 
-    let Some(mkfs) = mkfs() else {
-        return println!("skipped: there is no mkfs.ocfs2 of ocfs2-tools");
-    };
-    // It asks whether to overwrite what it has just written, more than once.
-    let script = "yes | \"$0\" -F -q -N 4 -L data --cluster-stack=o2cb --cluster-name=web \"$1\"";
-    let mut made = Command::new("sh");
-    made.args(["-c", script]).arg(mkfs).arg(&image).stdout(Stdio::null()).stderr(Stdio::null());
-    assert!(made.status().expect("it starts").success());
+    if !make_volume(&image) {
+        return;
+    }
     let out = host.run_well(&["slots", &shown]).out;
     for start in ["volume ", "stack      o2cb, cluster web\n", "heartbeat  255 blocks of 512 bytes"]
     {
@@ -104,6 +99,22 @@ fn the_slots_of_a_volume_are_shown() {
     }
     assert!(out.ends_with("slots      4, 0 taken\n"), "{out}");
     assert!(host.daemon().is_none());
+}
+
+/// Makes a file an OCFS2 volume; `false`, aloud, where nothing can.
+pub(crate) fn make_volume(image: &Path) -> bool {
+    let Some(mkfs) = mkfs() else {
+        println!("skipped: there is no mkfs.ocfs2 of ocfs2-tools");
+        return false;
+    };
+    let file = fs::File::create(image).expect("a file");
+    file.set_len(64 << 20).expect("a sparse file");
+    // It asks whether to overwrite what it has just written, more than once.
+    let script = "yes | \"$0\" -F -q -N 4 -L data --cluster-stack=o2cb --cluster-name=web \"$1\"";
+    let mut made = Command::new("sh");
+    made.args(["-c", script]).arg(mkfs).arg(image).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(made.status().expect("it starts").success());
+    true
 }
 
 fn mkfs() -> Option<PathBuf> {

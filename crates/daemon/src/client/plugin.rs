@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 use dlm::{Errno, LVB_LEN_MAX, LockFlags, Mode, NodeNumber, ResourceName, StatusFlags};
@@ -15,6 +16,8 @@ use stackglue::{
     ProtocolVersion, ResourceView, StackConnection,
 };
 
+use super::Incoming;
+use crate::control::ControlRequest;
 use crate::protocol::{FromClient, LockFrame};
 use crate::{Client, ClientError, Event};
 
@@ -47,12 +50,19 @@ impl DaemonPlugin {
         let stream = stream.map_err(|error| client.io_error("use", error))?;
         let socket = Arc::new(Socket {
             node: client.welcome.node,
-            writer: Mutex::new(Writer { stream, handle_last: client.handle_last, out: Vec::new() }),
+            writer: Mutex::new(Writer {
+                stream,
+                handle_last: client.handle_last,
+                request_last: client.request_last,
+                out: Vec::new(),
+            }),
             locks: Arc::default(),
+            answers: Arc::default(),
             leaving: Arc::default(),
         });
         let reader = Reader {
             locks: Arc::clone(&socket.locks),
+            answers: Arc::clone(&socket.answers),
             leaving: Arc::clone(&socket.leaving),
             lost: Box::new(lost),
         };
@@ -70,11 +80,13 @@ impl Plugin for DaemonPlugin {
         self.name
     }
 
-    /// The daemon joins the group at the first lock; what keeps it from that is told then.
     fn connect(
         &self,
         request: ConnectRequest<'_>,
     ) -> Result<Box<dyn StackConnection>, ConnectRefused> {
+        self.socket
+            .ask(&ControlRequest::Join { group: request.group.to_owned() })
+            .map_err(|(errno, reason)| ConnectRefused { errno, reason })?;
         Ok(Box::new(DaemonConnection {
             socket: Arc::clone(&self.socket),
             group: request.group.to_owned(),
@@ -89,12 +101,24 @@ struct Socket {
     node: u32,
     writer: Mutex<Writer>,
     locks: Arc<Mutex<HashMap<u32, Owner>>>,
+    answers: Arc<Mutex<Answers>>,
     leaving: Arc<AtomicBool>,
 }
+
+/// Control requests without an answer, and who waits for it.
+#[derive(Default)]
+struct Answers {
+    waiting: HashMap<u32, mpsc::Sender<Outcome>>,
+    /// None comes any more.
+    ended: bool,
+}
+
+type Outcome = Result<(), (Errno, String)>;
 
 struct Writer {
     stream: UnixStream,
     handle_last: u32,
+    request_last: u32,
     out: Vec<u8>,
 }
 
@@ -108,6 +132,30 @@ struct Owner {
 impl Socket {
     fn send(&self, frame: &FromClient<'_>) -> Result<(), Errno> {
         self.writer.lock().send(frame)
+    }
+
+    /// Sends a control request and blocks until it is answered.
+    fn ask(&self, request: &ControlRequest) -> Outcome {
+        let gone = || (Errno::ENOTCONN, "the daemon is gone".to_owned());
+        let json = serde_json::to_vec(request)
+            .map_err(|error| (Errno::EINVAL, format!("cannot ask that: {error}")))?;
+        let (sender, answer) = mpsc::channel();
+        {
+            // Kept until it is sent: a number is used once.
+            let mut writer = self.writer.lock();
+            writer.request_last = writer.request_last.wrapping_add(1);
+            let id = writer.request_last;
+            let mut answers = self.answers.lock();
+            if answers.ended {
+                return Err(gone());
+            }
+            answers.waiting.insert(id, sender);
+            drop(answers);
+            writer
+                .send(&FromClient::Request { id, json: &json })
+                .map_err(|errno| (errno, gone().1))?;
+        }
+        answer.recv().unwrap_or_else(|_| Err(gone()))
     }
 
     fn send_lock(&self, handle: u32, call: &LockCall<'_>) -> Result<(), Errno> {
@@ -228,7 +276,15 @@ impl StackConnection for DaemonConnection {
             let _ = self.socket.send(&FromClient::Unlock { handle, flags, lvb: b"" });
             lksb.wait_until_idle();
         }
-        Ok(())
+        match self.socket.ask(&ControlRequest::Leave { group: self.group.clone() }) {
+            Ok(()) => Ok(()),
+            // Without the daemon nothing is left to be left.
+            Err((Errno::ENOTCONN, _)) => Ok(()),
+            Err((errno, reason)) => {
+                tracing::warn!(group = self.group, "{reason}");
+                Err(errno)
+            }
+        }
     }
 }
 
@@ -249,6 +305,7 @@ fn written(lksb: &Lksb, flags: LockFlags) -> (LockFlags, Vec<u8>) {
 /// Reads what the daemon says, and turns it into callbacks.
 struct Reader {
     locks: Arc<Mutex<HashMap<u32, Owner>>>,
+    answers: Arc<Mutex<Answers>>,
     leaving: Arc<AtomicBool>,
     lost: Box<dyn Fn(&str) + Send>,
 }
@@ -256,15 +313,33 @@ struct Reader {
 impl Reader {
     fn run(self, mut client: Client) {
         let reason = loop {
-            match client.next_event(None) {
-                Ok(Some(Event::Lost { reason, .. })) => break reason,
-                Ok(Some(event)) => self.deliver(event),
-                Ok(None) => {}
-                Err(_) if self.leaving.load(Ordering::Acquire) => return,
-                Err(error) => break error.to_string(),
+            match client.next_incoming(None) {
+                Ok(Some(Incoming::Event(Event::Lost { reason, .. }))) => break Some(reason),
+                Ok(Some(Incoming::Event(event))) => self.deliver(event),
+                Ok(Some(Incoming::End { id, errno, text })) => self.answer(id, errno, text),
+                // What is asked for here has no items.
+                Ok(Some(Incoming::Item { .. }) | None) => {}
+                Err(_) if self.leaving.load(Ordering::Acquire) => break None,
+                Err(error) => break Some(error.to_string()),
             }
         };
-        (self.lost)(&reason);
+        let mut answers = self.answers.lock();
+        answers.ended = true;
+        answers.waiting.clear();
+        drop(answers);
+        if let Some(reason) = reason {
+            (self.lost)(&reason);
+        }
+        // One lock that was taken back ends it for all of them.
+        let _ = client.stream.shutdown(Shutdown::Both);
+    }
+
+    fn answer(&self, id: u32, errno: i32, text: String) {
+        let outcome = Errno::from_number(errno).map_or(Ok(()), |errno| Err((errno, text)));
+        if let Some(sender) = self.answers.lock().waiting.remove(&id) {
+            // Whoever asked waits for it.
+            let _ = sender.send(outcome);
+        }
     }
 
     /// This thread alone posts, so the callbacks of a lock are in the order of the daemon's frames.

@@ -95,6 +95,28 @@ pub enum OnFence {
     Notify,
     /// Resets the machine through `/proc/sysrq-trigger`.
     Reset,
+    /// Crashes the machine's kernel through `/proc/sysrq-trigger`, for its dump.
+    Panic,
+}
+
+impl OnFence {
+    /// The words for all of them, those of a kernel's `fence_method` first.
+    pub(crate) const WORDS: [&str; 5] = ["reset", "panic", "kill", "freeze", "notify"];
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            OnFence::Reset => "reset",
+            OnFence::Panic => "panic",
+            OnFence::Kill => "kill",
+            OnFence::Freeze => "freeze",
+            OnFence::Notify => "notify",
+        }
+    }
+
+    pub(crate) fn of_word(word: &str) -> Option<OnFence> {
+        use OnFence::{Freeze, Kill, Notify, Panic, Reset};
+        [Reset, Panic, Kill, Freeze, Notify].into_iter().find(|action| action.word() == word)
+    }
 }
 
 impl O2cbConfig {

@@ -45,6 +45,8 @@ counters! {
     orphaned: "Locks kept although their process was gone.",
     revokes: "Revocations asked for.",
     taken: "Locks taken away by force.",
+    attributes_written: "Attributes written.",
+    attributes_refused: "Writes of attributes refused.",
 }
 
 impl Counters {

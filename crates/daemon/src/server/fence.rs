@@ -16,7 +16,6 @@ use crate::instance::pids_with_open;
 /// Stops those who hold locks.
 #[derive(Clone)]
 pub(super) struct Fence {
-    pub(super) action: OnFence,
     pub(super) shared: Arc<Shared>,
     /// The file that every client has open before it is granted anything, and whoever inherited a
     /// lock from it.
@@ -26,7 +25,8 @@ pub(super) struct Fence {
 impl Fence {
     /// Does what is to be done, on the thread that learned of it, and ends this process.
     pub(super) fn fall(&self, reason: &str) {
-        match self.action {
+        let action = *self.shared.on_fence.lock();
+        match action {
             OnFence::Kill => self.signal_holders(Signal::KILL),
             OnFence::Freeze => self.signal_holders(Signal::STOP),
             OnFence::Notify => {
@@ -35,13 +35,14 @@ impl Fence {
                 self.shared.stop();
                 thread::sleep(TELLING_TIME);
             }
-            OnFence::Reset => {
-                let error = fs::write("/proc/sysrq-trigger", "b").err();
-                tracing::error!(?error, "the machine is not reset: kills who holds a lock instead");
+            OnFence::Reset | OnFence::Panic => {
+                let key = if action == OnFence::Reset { "b" } else { "c" };
+                let error = fs::write("/proc/sysrq-trigger", key).err();
+                tracing::error!(?error, "the machine goes on: kills who holds a lock instead");
                 self.signal_holders(Signal::KILL);
             }
         }
-        tracing::error!(reason, action = ?self.action, "fenced: stops at once");
+        tracing::error!(reason, ?action, "fenced: stops at once");
         std::process::exit(EXIT_STATUS.into());
     }
 
@@ -55,9 +56,10 @@ impl Fence {
                 return;
             }
             if Instant::now() >= deadline {
-                tracing::warn!(pids = ?left, action = ?self.action, "do not give their locks back");
-                match self.action {
-                    OnFence::Kill | OnFence::Reset => signal(&left, Signal::KILL),
+                let action = *self.shared.on_fence.lock();
+                tracing::warn!(pids = ?left, ?action, "do not give their locks back");
+                match action {
+                    OnFence::Kill | OnFence::Reset | OnFence::Panic => signal(&left, Signal::KILL),
                     OnFence::Freeze => signal(&left, Signal::STOP),
                     OnFence::Notify => {}
                 }

@@ -4,6 +4,7 @@
 //! answer. Then a thread of its own does it, requests for the group wait meanwhile, and the loop goes on.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
@@ -32,8 +33,11 @@ enum Membership {
     Joining(ParkingLot),
     Member(Arc<Connection>),
     /// Being left; what comes meanwhile waits until it can be joined again.
-    Leaving(ParkingLot),
+    Leaving(ParkingLot, Vec<StillThere>),
 }
+
+/// Dropped when a group that is being left is left.
+type StillThere = mpsc::Sender<Infallible>;
 
 impl Group {
     /// The connection, if it is a member.
@@ -41,7 +45,7 @@ impl Group {
     pub(super) fn connection(&self) -> Option<&Arc<Connection>> {
         match &self.membership {
             Membership::Member(connection) => Some(connection),
-            Membership::Joining(_) | Membership::Leaving(_) => None,
+            Membership::Joining(_) | Membership::Leaving(..) => None,
         }
     }
 
@@ -50,7 +54,7 @@ impl Group {
     pub(super) fn parked(&mut self) -> Option<&mut ParkingLot> {
         match &mut self.membership {
             Membership::Member(_) => None,
-            Membership::Joining(parked) | Membership::Leaving(parked) => Some(parked),
+            Membership::Joining(parked) | Membership::Leaving(parked, _) => Some(parked),
         }
     }
 
@@ -58,7 +62,7 @@ impl Group {
     pub(super) fn parked_locks(&self) -> impl Iterator<Item = &stackglue::Lksb> {
         let parked = match &self.membership {
             Membership::Member(_) => None,
-            Membership::Joining(parked) | Membership::Leaving(parked) => Some(parked),
+            Membership::Joining(parked) | Membership::Leaving(parked, _) => Some(parked),
         };
         parked.into_iter().flat_map(ParkingLot::locks)
     }
@@ -269,6 +273,12 @@ impl Groups {
         Ok(node)
     }
 
+    /// Leaves a group that nobody uses, now. Whether it takes its time: then a [`GroupEvent::Left`] comes.
+    pub(super) fn leave_unused(&mut self, key: usize) -> bool {
+        self.leave_where(|at, group| at == key && group.tally.is_empty());
+        self.get(key).is_some_and(|group| matches!(group.membership, Membership::Leaving(..)))
+    }
+
     /// When [`sweep`](Self::sweep) wants to be called.
     pub(super) fn sweep_at_ms(&self) -> Option<u64> {
         self.sweep_ms
@@ -279,7 +289,7 @@ impl Groups {
     /// Not at once: a process that takes and drops one lock again and again would join and leave as
     /// often.
     pub(super) fn sweep(&mut self) {
-        self.leave_where(|group| !std::mem::take(&mut group.was_used) && group.tally.is_empty());
+        self.leave_where(|_, group| !std::mem::take(&mut group.was_used) && group.tally.is_empty());
         let interval_ms = self.sweep_interval_ms();
         self.sweep_ms =
             (!self.groups.is_empty()).then(|| self.context.shared.now_ms() + interval_ms);
@@ -287,13 +297,25 @@ impl Groups {
 
     /// Leaves the groups that have no lock, now.
     pub(super) fn leave_idle(&mut self) {
-        self.leave_where(|group| group.tally.is_empty());
+        self.leave_where(|_, group| group.tally.is_empty());
+    }
+
+    /// Leaves the group of that name if nobody uses it. If that takes its time, what is returned is
+    /// disconnected when it is left.
+    pub(super) fn leave_if_unused(&mut self, name: &str) -> Option<mpsc::Receiver<Infallible>> {
+        let key = self.find(name.as_bytes())?;
+        self.leave_unused(key);
+        let group = self.groups.get_mut(key)?;
+        let Membership::Leaving(_, waiting) = &mut group.membership else { return None };
+        let (still_there, left) = mpsc::channel();
+        waiting.push(still_there);
+        Some(left)
     }
 
     /// Leaves every group, whatever locks there are. Waits for those that take long, but not for ever.
     pub(super) fn leave_all(&mut self) {
         if !self.is_slow {
-            self.leave_where(|_| true);
+            self.leave_where(|_, _| true);
             return;
         }
         let (done, left) = mpsc::channel();
@@ -330,11 +352,11 @@ impl Groups {
         if self.is_slow { SLOW_SWEEP_INTERVAL_MS } else { SWEEP_INTERVAL_MS }
     }
 
-    fn leave_where(&mut self, mut unwanted: impl FnMut(&mut Group) -> bool) {
+    fn leave_where(&mut self, mut unwanted: impl FnMut(usize, &mut Group) -> bool) {
         let (by_name, shared, is_slow) = (&mut self.by_name, &self.context.shared, self.is_slow);
         self.groups.retain(|key, group| {
             let Some(connection) = group.connection().cloned() else { return true };
-            if !unwanted(group) {
+            if !unwanted(key, group) {
                 return true;
             }
             if is_slow {
@@ -344,7 +366,7 @@ impl Groups {
                     shared.group_event(GroupEvent::Left { key });
                 });
                 if started.is_ok() {
-                    group.membership = Membership::Leaving(ParkingLot::default());
+                    group.membership = Membership::Leaving(ParkingLot::default(), Vec::new());
                 }
                 return true;
             }
@@ -419,3 +441,71 @@ const SLOW_SWEEP_INTERVAL_MS: u64 = 60_000;
 
 /// A node that does not answer is not waited for any longer than this.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::RecvTimeoutError;
+
+    use mio::{Poll, Token, Waker};
+    use user::{UserOptions, UserPlugin};
+
+    use super::*;
+    use crate::config::{Limits, OnFence};
+    use crate::control::ControlRequest;
+    use crate::server::process::Process;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// Groups of a stack that takes its time, and their events.
+    fn slow_groups() -> (Groups, Arc<Shared>, Poll) {
+        let poll = Poll::new().expect("a poller");
+        let waker = Waker::new(poll.registry(), Token(0)).expect("a waker");
+        let shared = Arc::new(Shared::new(Limits::default(), OnFence::default(), waker));
+        let glue = Glue::new();
+        glue.register(Arc::new(UserPlugin::new(UserOptions::default()))).expect("the first");
+        glue.set_max_protocol(stackglue::ProtocolVersion { major: 1, minor: 0 })
+            .expect("the first");
+        glue.set_cluster_stack("solo").expect("it is there");
+        (Groups::new(glue, String::new(), shared.clone(), true, 1), shared, poll)
+    }
+
+    /// Waits for the next event, and settles it.
+    fn settle_next(groups: &mut Groups, shared: &Shared) -> Option<Settled> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let mut events = shared.take_group_events();
+            if let Some(event) = events.pop() {
+                assert!(events.is_empty(), "one at a time");
+                return groups.settle(event);
+            }
+            assert!(Instant::now() < deadline, "waited in vain for a group");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn who_waits_until_a_group_is_left_hears_of_it_though_somebody_joins_it_again() {
+        let (mut groups, shared, _poll) = slow_groups();
+        for is_wanted in [false, true] {
+            assert!(groups.leave_if_unused("g").is_none(), "nobody has joined it");
+            let key = groups.join(b"g").expect("begun");
+            assert!(groups.leave_if_unused("g").is_none(), "not yet joined");
+            settle_next(&mut groups, &shared);
+            let waiting = [(); 2].map(|()| groups.leave_if_unused("g").expect("it takes its time"));
+            for left in &waiting {
+                assert_eq!(left.try_recv(), Err(mpsc::TryRecvError::Empty));
+            }
+            if is_wanted {
+                let process = Arc::new(Process::new(0, 1, 0, true, 1));
+                let request = ControlRequest::Join { group: "g".to_owned() };
+                let parked = groups.get_mut(key).and_then(Group::parked).expect("being left");
+                parked.park_request(&process, 1, request);
+            }
+            settle_next(&mut groups, &shared);
+            for left in waiting {
+                assert_eq!(left.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected));
+            }
+            assert_eq!(groups.find(b"g").is_some(), is_wanted);
+        }
+    }
+}

@@ -9,7 +9,7 @@ use stackglue::{Connection, Lksb, LockView, Mode, Queue};
 use super::group::{Group, Groups};
 use super::lock::LockState;
 use super::process::{Process, Shared};
-use crate::control::{BlockerItem, LockItem, Name};
+use crate::control::{BlockerItem, LockItem, Name, TextItem};
 
 /// Who keeps a request for the lock of `lksb` from being granted, for an error message.
 pub(super) fn holders_text(
@@ -82,11 +82,16 @@ impl fmt::Display for Who<'_> {
     }
 }
 
-/// The answer to a request for every lock: what is left of it to send.
+/// The answer to a request for every lock, or for a text: what is left of it to send.
 pub(super) struct Listing {
     process: Arc<Process>,
     id: u32,
-    locks: VecDeque<Copied>,
+    rest: Rest,
+}
+
+enum Rest {
+    Locks(VecDeque<Copied>),
+    Text { text: String, sent: usize },
 }
 
 impl Listing {
@@ -128,7 +133,12 @@ impl Listing {
                 locks.push_back(Copied::parked(connected, state, lksb));
             }
         }
-        Listing { process: process.clone(), id, locks }
+        Listing { process: process.clone(), id, rest: Rest::Locks(locks) }
+    }
+
+    /// A text, in parts that fit a frame.
+    pub(super) fn of_text(process: &Arc<Process>, id: u32, text: String) -> Listing {
+        Listing { process: process.clone(), id, rest: Rest::Text { text, sent: 0 } }
     }
 
     pub(super) fn is_for(&self, process: &Arc<Process>) -> bool {
@@ -143,14 +153,29 @@ impl Listing {
     /// Sends as much as the process may have unread. `true` when that was all.
     pub(super) fn go_on(&mut self, shared: &Shared) -> bool {
         while self.can_go_on() {
-            let Some(lock) = self.locks.pop_front() else {
+            let is_sent = match &mut self.rest {
+                Rest::Locks(locks) => locks.pop_front().map(|lock| {
+                    self.process.item(shared, self.id, &lock.to_item(shared.now_ms()));
+                }),
+                Rest::Text { text, sent } => next_part(text, sent).map(|part| {
+                    self.process.item(shared, self.id, &TextItem { text: part.to_owned() });
+                }),
+            };
+            if is_sent.is_none() {
                 self.process.end(shared, self.id, Ok(()));
                 return true;
-            };
-            self.process.item(shared, self.id, &lock.to_item(shared.now_ms()));
+            }
         }
         false
     }
+}
+
+/// What comes behind the first `sent` bytes of a text, as much as fits a frame.
+fn next_part<'a>(text: &'a str, sent: &mut usize) -> Option<&'a str> {
+    let end = text.floor_char_boundary(*sent + TEXT_PART_LEN);
+    let part = text.get(*sent..end).filter(|part| !part.is_empty())?;
+    *sent = end;
+    Some(part)
 }
 
 /// What a listing needs of one lock.
@@ -284,3 +309,6 @@ const NO_NODE: u32 = 255;
 
 /// Bytes of a listing that the process has not read, above which the rest must wait.
 const UNSENT_MAX: usize = 128 * 1024;
+
+/// A part of a text: fits a frame also when JSON needs six bytes for each.
+const TEXT_PART_LEN: usize = 8 * 1024;

@@ -122,17 +122,21 @@ impl LockState {
     }
 }
 
-/// How many locks of a group there are.
+/// How much a group is used.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// Locks of connected processes and of operations on values, those that wait included.
     pub(super) locks: AtomicUsize,
     pub(super) orphans: AtomicUsize,
+    /// Connected processes that have joined it, with or without locks.
+    pub(super) members: AtomicUsize,
 }
 
 impl Tally {
     pub(super) fn is_empty(&self) -> bool {
-        self.locks.load(Ordering::Relaxed) == 0 && self.orphans.load(Ordering::Relaxed) == 0
+        [&self.locks, &self.orphans, &self.members]
+            .into_iter()
+            .all(|count| count.load(Ordering::Relaxed) == 0)
     }
 
     pub(super) fn lock_ended(&self) {

@@ -10,9 +10,11 @@ use stackglue::{
 };
 
 use super::barrier::Barrier;
-use super::group::{Groups, Settled};
+use super::group::{GroupEvent, Groups, Settled};
+use super::heartbeat::References;
 use super::listing::Listing;
 use super::lock::{LockState, Role, refusal_text, unlock_text};
+use super::membership::Leaving;
 use super::o2cb;
 use super::parked::Parked;
 use super::process::{Ending, Process, Shared, printable};
@@ -42,8 +44,12 @@ pub(super) struct Node {
     pub(super) values_last: u64,
     pub(super) revocations: Vec<Revocation>,
     pub(super) listings: Vec<Listing>,
+    /// Processes that wait until a group is left.
+    pub(super) leaving: Vec<Leaving>,
     /// The node behind the stack `o2cb`.
     pub(super) o2cb: Option<O2cbNode>,
+    /// Who needs which of its heartbeat regions.
+    pub(super) references: Arc<References>,
 }
 
 impl Node {
@@ -67,6 +73,8 @@ impl Node {
                 groups.probe().map_err(|error| DaemonError::from_stack(&config.stack, error))?
             }
         };
+        let regions = o2cb.as_ref().map(O2cbNode::region_names).unwrap_or_default();
+        let references = Arc::new(References::of_configured(regions));
         Ok(Node {
             glue,
             groups,
@@ -80,7 +88,9 @@ impl Node {
             values_last: 0,
             revocations: Vec::new(),
             listings: Vec::new(),
+            leaving: Vec::new(),
             o2cb,
+            references,
         })
     }
 
@@ -135,6 +145,7 @@ impl Node {
                 }
             }
         }
+        self.forget_memberships_of(process);
         self.forget_values_of(process);
         self.forget_revocations_of(process);
         self.listings.retain(|listing| !listing.is_for(process));
@@ -330,6 +341,9 @@ impl Node {
     /// Takes note of groups that were joined or left meanwhile.
     fn settle_groups(&mut self) {
         for event in self.shared.take_group_events() {
+            if let GroupEvent::Left { key } = event {
+                self.end_leaving(key);
+            }
             let Some(Settled { parked, refusal, forget }) = self.groups.settle(event) else {
                 continue;
             };
@@ -414,6 +428,8 @@ impl Node {
         let (errno, text) = match (&lksb, state) {
             (Some(lksb), Some(state)) => match self.unlock_lksb(lksb, state, flags, lvb) {
                 Ok(()) => return,
+                // It has none of its own: what it came too late for is on its way, or another cancel's.
+                Err(Errno::EBUSY | Errno::ENOENT) if flags.contains(LockFlags::CANCEL) => return,
                 Err(errno) => (errno, unlock_text(state.name(), errno)),
             },
             _ => (Errno::ENOENT, no_lock_text(handle)),

@@ -1,6 +1,6 @@
 //! What is particular to the stack `o2cb`: its node, what it does not have, and the nodes around it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ::o2cb::cluster_conf::Cluster;
 use ::o2cb::{FenceHandler, NodeId, NodeOptions, O2cbNode, RegionOptions};
@@ -123,6 +123,30 @@ impl Node {
             }
         });
         items.collect()
+    }
+
+    /// What was counted since the daemon started; of a group on o2cb, since it was joined.
+    pub(super) fn counters(&self) -> BTreeMap<String, u64> {
+        let mut counts = self.shared.counters.by_name();
+        let Some(status) = self.o2cb.as_ref().map(O2cbNode::status) else { return counts };
+        let mut add = |name: &str, count| *counts.entry(name.to_owned()).or_default() += count;
+        add("o2net.strangers", status.strangers);
+        for peer in &status.nodes {
+            add("o2net.refused", peer.counters.refused);
+            add("o2net.bad_frames", peer.counters.bad_frames);
+            add("o2net.unknown_messages", peer.counters.unknown_messages);
+            add("o2net.unknown_statuses", peer.counters.unknown_statuses);
+            add("o2net.reconnects", peer.counters.reconnects);
+        }
+        for domain in &status.domains {
+            add("o2dlm.malformed", domain.counters.malformed);
+            add("o2dlm.wrong_sender", domain.counters.wrong_sender);
+            add("o2dlm.contradictions", domain.counters.contradictions);
+            add("o2dlm.bad_replies", domain.counters.bad_replies);
+            add("o2dlm.recovered", domain.counters.recovered);
+            add("o2dlm.migrated", domain.counters.migrated);
+        }
+        counts
     }
 }
 

@@ -1,6 +1,6 @@
 //! A connected process: its locks, and what is to be sent to it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ use wire::WriteBuffer;
 use super::counters::Counters;
 use super::group::GroupEvent;
 use super::value::ValueEvent;
-use crate::config::Limits;
+use crate::config::{Limits, OnFence};
 use crate::protocol::{ErrorCode, FRAME_LEN_MAX, FromDaemon, Malformed};
 
 /// Text of a process for the eyes of others: on one line, and without what a terminal would obey.
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     /// Milliseconds since the start, read once per turn of the loop: a grant reads no clock.
     pub(super) clock_ms: AtomicU64,
+    /// What happens when this node is fenced: may be changed while it runs.
+    pub(super) on_fence: Mutex<OnFence>,
     pub(super) stop: AtomicBool,
     /// Outcomes for the operations on values.
     pub(super) value_events: Mutex<Vec<ValueEvent>>,
@@ -75,12 +77,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(limits: Limits, waker: Waker) -> Shared {
+    pub(super) fn new(limits: Limits, on_fence: OnFence, waker: Waker) -> Shared {
         Shared {
             limits,
             counters: Counters::default(),
             started: Instant::now(),
             clock_ms: AtomicU64::new(0),
+            on_fence: Mutex::new(on_fence),
             stop: AtomicBool::new(false),
             value_events: Mutex::default(),
             group_events: Mutex::default(),
@@ -176,6 +179,8 @@ pub(super) struct ProcessState {
     pub(super) out: WriteBuffer,
     /// Locks by the handles that the process gave them.
     pub(super) locks: HashMap<u32, Lksb>,
+    /// Groups that it has joined, and how often.
+    pub(super) groups: BTreeMap<usize, u64>,
     /// Calls that have no outcome yet.
     pub(super) waiting: usize,
     is_listed_as_unsent: bool,
@@ -199,6 +204,7 @@ impl Process {
             state: Mutex::new(ProcessState {
                 out: WriteBuffer::new(output_bytes_max),
                 locks: HashMap::new(),
+                groups: BTreeMap::new(),
                 waiting: 0,
                 is_listed_as_unsent: false,
                 is_gone: false,

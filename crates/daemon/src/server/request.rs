@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use stackglue::Errno;
 
 use super::group::Group;
+use super::heartbeat::Verb;
 use super::listing::Listing;
 use super::node::{Node, Refusal};
 use super::o2cb;
@@ -61,13 +62,18 @@ impl Node {
         id: u32,
         request: ControlRequest,
     ) -> Result<Answer, Refusal> {
-        if let ControlRequest::Value { group, .. } | ControlRequest::SetValue { group, .. } =
-            &request
+        if let ControlRequest::Value { group, .. }
+        | ControlRequest::SetValue { group, .. }
+        | ControlRequest::Join { group } = &request
         {
             let key = self.groups.join(group.as_bytes())?;
             if let Some(parked) = self.groups.get_mut(key).and_then(|group| group.parked()) {
                 parked.park_request(process, id, request);
                 return Ok(Answer::Later);
+            }
+            if let ControlRequest::Join { .. } = request {
+                self.keep_joined(process, key);
+                return Ok(Answer::Now);
             }
         }
         match request {
@@ -89,7 +95,7 @@ impl Node {
                 process.item(&self.shared, id, &status);
             }
             ControlRequest::Counters {} => {
-                let counters = self.shared.counters.by_name();
+                let counters = self.counters();
                 process.item(&self.shared, id, &CountersItem { counters });
             }
             ControlRequest::Locks { group, name } => {
@@ -108,6 +114,12 @@ impl Node {
                 self.set_stack(process, &label)?;
                 process.item(&self.shared, id, &self.stack());
             }
+            ControlRequest::Join { .. } => {}
+            ControlRequest::Leave { group } => {
+                if self.leave(process, id, &group)? {
+                    return Ok(Answer::Later);
+                }
+            }
             ControlRequest::Value { group, name } => {
                 self.read_value(process, id, &group, name)?;
                 return Ok(Answer::Later);
@@ -117,6 +129,27 @@ impl Node {
                 return Ok(Answer::Later);
             }
             ControlRequest::ClearValue { group, name } => self.clear_value(&group, &name)?,
+            ControlRequest::Attributes { path } => {
+                for item in self.list_attributes(&path)? {
+                    process.item(&self.shared, id, &item);
+                }
+            }
+            ControlRequest::ReadAttribute { path } => {
+                self.read_attribute(process, id, &path)?;
+                return Ok(Answer::Later);
+            }
+            ControlRequest::WriteAttribute { path, text } => {
+                self.write_attribute(process, &path, &text.0)?;
+            }
+            ControlRequest::Heartbeat { region } => {
+                process.item(&self.shared, id, &self.heartbeat(region)?);
+            }
+            ControlRequest::StartHeartbeat { region, device } => {
+                return self.change_heartbeat(process, id, region, Verb::Start { device });
+            }
+            ControlRequest::StopHeartbeat { region } => {
+                return self.change_heartbeat(process, id, region, Verb::Stop);
+            }
             ControlRequest::Revoke { group, name, force, grace_ms, reason } => {
                 let request = RevokeRequest { group, name, force, grace_ms, reason };
                 self.revoke(process, id, request)?;
@@ -150,7 +183,7 @@ impl Node {
             locks: self.groups.locks(),
             orphans: self.groups.orphans(),
             groups: groups.collect(),
-            counters: self.shared.counters.by_name(),
+            counters: self.counters(),
         }
     }
 
@@ -162,7 +195,7 @@ impl Node {
     }
 
     /// Changes the stack, if no group is connected; one that cannot be used is not kept.
-    fn set_stack(&mut self, process: &Process, label: &str) -> Result<(), Refusal> {
+    pub(super) fn set_stack(&mut self, process: &Process, label: &str) -> Result<(), Refusal> {
         if !process.is_admin {
             let text = "only root and the daemon's own user may change the stack".to_owned();
             return Err((Errno::EPERM, text));
@@ -189,7 +222,7 @@ impl Node {
 }
 
 /// When the answer ends.
-enum Answer {
+pub(super) enum Answer {
     Now,
     Later,
 }

@@ -3,10 +3,11 @@
 use std::os::fd::AsFd;
 
 use dlm::{Errno, LockFlags, Mode, StatusFlags};
-use stackglue_daemon::{ClientError, Event, LockRequest};
+use stackglue_daemon::{Client, ClientError, ControlRequest, Event, LockRequest};
 
 use crate::support::{
-    Daemon, event, expect_locked, lock, lock_with, locks, no_event, refused, request, unlock,
+    Daemon, event, expect_locked, lock, lock_with, locks, no_event, refused, request, status,
+    unlock,
 };
 
 #[test]
@@ -228,6 +229,49 @@ fn a_group_without_locks_is_left_and_its_tokens_still_grow_when_it_is_joined_aga
         }
         daemon.wait_for(|status| status.groups.is_empty());
     }
+}
+
+#[test]
+fn a_group_that_was_joined_is_left_when_the_last_process_leaves_it() {
+    let daemon = Daemon::start();
+    let (mut a, mut b) = (daemon.client("a"), daemon.client("b"));
+    let join = ControlRequest::Join { group: "g".into() };
+    let leave = ControlRequest::Leave { group: "g".into() };
+    let ask = |client: &mut Client, request: &ControlRequest| {
+        client.control(request).expect("sent").read_all::<serde_json::Value>().map(|_| ())
+    };
+    let joined =
+        || status(&mut daemon.client("status")).groups.iter().any(|group| group.name == "g");
+    for client in [&mut a, &mut b] {
+        ask(client, &join).expect("joined");
+        assert!(joined());
+    }
+    ask(&mut a, &leave).expect("it had joined");
+    assert!(joined(), "somebody else keeps it");
+    let refused = ask(&mut a, &leave).expect_err("it has left");
+    assert!(matches!(refused, ClientError::Refused { errno: 2, .. }), "{refused}");
+    ask(&mut b, &leave).expect("it had joined");
+    assert!(!joined(), "left at once");
+
+    // Each join wants a leave of its own.
+    for client in [&mut a, &mut b] {
+        for _ in 0..3 {
+            ask(client, &join).expect("joined");
+        }
+    }
+    for client in [&mut a, &mut b] {
+        for _ in 0..3 {
+            assert!(joined());
+            ask(client, &leave).expect("it had joined");
+        }
+        let refused = ask(client, &leave).expect_err("it has left");
+        assert!(matches!(refused, ClientError::Refused { errno: 2, .. }), "{refused}");
+    }
+    assert!(!joined(), "left at once");
+    ask(&mut b, &join).expect("joined");
+    ask(&mut b, &join).expect("joined");
+    drop(b);
+    daemon.wait_for(|status| status.groups.is_empty());
 }
 
 #[test]

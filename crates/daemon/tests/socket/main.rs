@@ -1,5 +1,6 @@
 //! A daemon and its clients over a real socket.
 
+mod attributes;
 mod bad_input;
 mod barrier;
 mod cached;

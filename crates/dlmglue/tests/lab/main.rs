@@ -1,7 +1,7 @@
 //! Cached locks beside real kernels: `cargo xtask lab dlmglue` runs this, as root.
 
 #[path = "../../../o2cb/tests/lab/ours.rs"]
-#[allow(dead_code, reason = "other tests have other uses for a node beside kernels")]
+#[expect(dead_code, reason = "other tests have other uses for a node beside kernels")]
 mod ours;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use super::{O2cbNode, wall_seconds};
+use super::{O2cbNode, RegionOptions, wall_seconds};
 use crate::heartbeat::RegionId;
 use crate::heartbeat::disk::Disk;
 use crate::{NodeId, Now};
@@ -16,14 +17,33 @@ pub(super) enum Job {
     Write { bytes: Vec<u8>, not_after: Option<Now> },
 }
 
-/// Starts the thread of a region. It ends when the sender is dropped.
-pub(super) fn run(node: &O2cbNode, region: RegionId, disk: Disk) -> io::Result<Sender<Job>> {
+/// The disk of a region and the thread that works on it, which ends when this is dropped.
+pub(super) struct RegionDisk {
+    pub(super) jobs: Sender<Job>,
+    pub(super) options: RegionOptions,
+    /// The thread's number, for who gives it another priority.
+    pub(super) thread: Arc<OnceLock<i32>>,
+}
+
+/// Starts the thread of a region, which is to be told which one it is: a region without a thread could not
+/// even be stopped.
+pub(super) fn run(
+    node: &O2cbNode,
+    disk: Disk,
+    options: RegionOptions,
+) -> io::Result<(RegionDisk, Sender<RegionId>)> {
     let (jobs, todo) = channel();
+    let (region, told) = channel();
     let node = node.clone();
-    thread::Builder::new()
-        .name(format!("o2hb-{}", node.me()))
-        .spawn(move || work(&node, region, &disk, &todo))?;
-    Ok(jobs)
+    let thread = Arc::new(OnceLock::new());
+    let own = thread.clone();
+    thread::Builder::new().name(format!("o2hb-{}", node.me())).spawn(move || {
+        own.get_or_init(|| rustix::thread::gettid().as_raw_nonzero().get());
+        if let Ok(region) = told.recv() {
+            work(&node, region, &disk, &todo);
+        }
+    })?;
+    Ok((RegionDisk { jobs, options, thread }, region))
 }
 
 fn work(node: &O2cbNode, region: RegionId, disk: &Disk, todo: &Receiver<Job>) {

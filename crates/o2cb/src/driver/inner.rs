@@ -2,27 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use mio::net::TcpStream;
 
 use super::Shared;
-use super::disks::Job;
+use super::disks::{Job, RegionDisk};
 use super::group::{Deliveries, Group};
 use super::sockets::{self, Socket};
 use crate::heartbeat::{RegionId, StartError};
 use crate::o2net::LinkId;
 use crate::stack::{DomainId, Output, Stack};
-use crate::{NodeId, Now};
+use crate::{NodeId, Now, Timeouts};
 
 pub(crate) struct Inner {
     pub(crate) stack: Stack,
     pub(super) sockets: BTreeMap<NodeId, Socket>,
-    pub(super) disks: BTreeMap<RegionId, Sender<Job>>,
+    pub(super) disks: BTreeMap<RegionId, RegionDisk>,
     pub(crate) domains: BTreeMap<DomainId, Group>,
     pub(super) steady: BTreeSet<RegionId>,
-    pub(super) start_failed: Option<StartError>,
+    pub(super) start_failed: BTreeMap<RegionId, StartError>,
+    pub(super) timeouts: Timeouts,
     pub(crate) fenced: Option<String>,
     /// Nobody can connect any more.
     pub(super) closed: bool,
@@ -36,14 +36,15 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(stack: Stack, registry: mio::Registry) -> Inner {
+    pub(super) fn new(stack: Stack, timeouts: Timeouts, registry: mio::Registry) -> Inner {
         Inner {
             stack,
             sockets: BTreeMap::new(),
             disks: BTreeMap::new(),
             domains: BTreeMap::new(),
             steady: BTreeSet::new(),
-            start_failed: None,
+            start_failed: BTreeMap::new(),
+            timeouts,
             fenced: None,
             closed: false,
             news: false,
@@ -102,12 +103,13 @@ impl Inner {
                     self.steady.insert(region);
                     self.news = true;
                 }
-                Output::StartFailed { error, .. } => {
-                    self.start_failed = Some(error);
+                Output::StartFailed { region, error } => {
+                    self.start_failed.insert(region, error);
                     self.news = true;
                 }
                 Output::Stopped(region) => {
                     self.disks.remove(&region);
+                    self.steady.remove(&region);
                     self.news = true;
                 }
                 Output::Node { node, up } => {
@@ -139,7 +141,7 @@ impl Inner {
 
     fn to_disk(&self, region: RegionId, job: Job) {
         if let Some(disk) = self.disks.get(&region)
-            && disk.send(job).is_err()
+            && disk.jobs.send(job).is_err()
         {
             tracing::error!("the thread of a heartbeat region is gone");
         }

@@ -5,17 +5,18 @@
 //! thread for its disk. Callbacks are posted under the mutex, which puts them in order, and delivered
 //! behind it.
 
+mod attributes;
 mod disks;
 mod group;
 mod inner;
 mod options;
+mod regions;
 mod sockets;
 mod status;
 
 use std::cell::Cell;
-use std::io;
 use std::net::TcpListener;
-use std::num::NonZeroU64;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -31,7 +32,7 @@ pub(crate) use group::{Group, Pending, mode_of};
 use inner::Inner;
 
 use crate::heartbeat::{Heartbeat, HeartbeatConfig, Mode, RegionId};
-use crate::o2net::{Net, NetConfig};
+use crate::o2net::{CONNECTOR_STACKGLUE, Net, NetConfig};
 use crate::stack::{DomainId, Stack};
 use crate::{NodeId, NodeMap, Now};
 
@@ -80,6 +81,7 @@ impl O2cbNode {
             keepalive_delay_ms: options.timeouts.keepalive_delay_ms,
             reconnect_delay_ms: options.timeouts.reconnect_delay_ms,
             dead_threshold: options.timeouts.dead_threshold,
+            connector_id: CONNECTOR_STACKGLUE,
         })?;
         let own = options.own_node()?;
         let listener = TcpListener::bind((own.address, own.port)).map_err(|source| {
@@ -89,7 +91,7 @@ impl O2cbNode {
         let poll = Poll::new().map_err(StartError::Threads)?;
         let waker = Waker::new(poll.registry(), sockets::WAKER).map_err(StartError::Threads)?;
         let registry = poll.registry().try_clone().map_err(StartError::Threads)?;
-        let inner = Inner::new(Stack::new(me, heartbeat, net), registry);
+        let inner = Inner::new(Stack::new(me, heartbeat, net), options.timeouts, registry);
         let shared = Arc::new(Shared {
             started: Instant::now(),
             options,
@@ -100,46 +102,11 @@ impl O2cbNode {
         });
         let node = O2cbNode(shared);
         sockets::run(&node, poll, listener).map_err(StartError::Threads)?;
-        if let Err(error) = node.start_regions() {
+        if let Err(error) = node.start_regions(&node.0.options.regions) {
             node.stop();
             return Err(error);
         }
         Ok(node)
-    }
-
-    fn start_regions(&self) -> Result<(), StartError> {
-        let mut regions = Vec::new();
-        for region in &self.0.options.regions {
-            let disk = region.open()?;
-            let generation = random().map_err(StartError::Threads)?;
-            let geometry = disk.geometry();
-            let started = self.0.act(|inner, now| {
-                let id = inner.stack.start_region(
-                    now,
-                    &region.name,
-                    geometry.block_size(),
-                    geometry.blocks(),
-                    generation,
-                )?;
-                let jobs = disks::run(self, id, disk).map_err(StartError::Threads)?;
-                inner.disks.insert(id, jobs);
-                Ok::<RegionId, StartError>(id)
-            });
-            regions.push(started?);
-        }
-        let mut inner = self.0.inner.lock();
-        for region in regions {
-            while !inner.steady.contains(&region) {
-                if let Some(error) = inner.start_failed.take() {
-                    return Err(StartError::Region { error });
-                }
-                if let Some(reason) = &inner.fenced {
-                    return Err(StartError::Fenced(reason.clone()));
-                }
-                self.0.changed.wait(&mut inner);
-            }
-        }
-        Ok(())
     }
 
     /// Leaves: tells the peers on every disk, waits until that is written, and closes the connections
@@ -206,13 +173,31 @@ impl Shared {
 
     /// Does something to the engine, does what follows from it, and delivers callbacks behind the
     /// mutex.
+    ///
+    /// An engine that panics is in no state to go on, and its heartbeat may be over with the thread: the
+    /// node is fenced, so that nobody relies on its locks when the others take them.
     pub(crate) fn act<T>(self: &Arc<Self>, action: impl FnOnce(&mut Inner, Now) -> T) -> T {
+        self.enter(|inner| {
+            let result = action(inner, self.now());
+            (result, self.settle(inner))
+        })
+    }
+
+    fn enter<T>(self: &Arc<Self>, turn: impl FnOnce(&mut Inner) -> (T, Deliveries)) -> T {
         let mut inner = self.inner.lock();
-        let result = action(&mut inner, self.now());
-        let deliveries = self.settle(&mut inner);
+        let done = catch_unwind(AssertUnwindSafe(|| turn(&mut inner)));
+        let (result, deliveries) = match done {
+            Ok((result, deliveries)) => (Ok(result), deliveries),
+            Err(panic) => {
+                inner.stack.fence("its lock manager panicked, which is a bug".to_owned());
+                inner.perform_outputs(self);
+                self.changed.notify_all();
+                (Err(panic), std::mem::take(&mut inner.deliveries))
+            }
+        };
         drop(inner);
         self.deliver(deliveries);
-        result
+        result.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     fn settle(&self, inner: &mut Inner) -> Deliveries {
@@ -233,16 +218,13 @@ impl Shared {
 
     /// Does what [`act`](Self::act) did not on a thread that flushes later, and all that follows.
     fn flush_all(self: &Arc<Self>) {
-        loop {
-            let mut inner = self.inner.lock();
+        while self.enter(|inner| {
             if !inner.stack.has_dirty() {
-                return;
+                return (false, Deliveries::default());
             }
             inner.flush(self.now());
-            let deliveries = self.settle(&mut inner);
-            drop(inner);
-            self.deliver(deliveries);
-        }
+            (true, self.settle(inner))
+        }) {}
     }
 
     fn deliver(self: &Arc<Self>, deliveries: Deliveries) {
@@ -311,17 +293,6 @@ fn wall_seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// A number that no other start of a region has.
-fn random() -> io::Result<NonZeroU64> {
-    let mut bytes = [0; 8];
-    loop {
-        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-        if let Some(number) = NonZeroU64::new(u64::from_ne_bytes(bytes)) {
-            return Ok(number);
-        }
-    }
-}
-
 /// Where a peer's socket is among the tokens of the event loop.
 fn token_of(node: NodeId) -> Token {
     Token(node.index())
@@ -332,5 +303,50 @@ fn heartbeat_mode(mode: crate::cluster_conf::HeartbeatMode) -> Mode {
     match mode {
         crate::cluster_conf::HeartbeatMode::Local => Mode::Local,
         crate::cluster_conf::HeartbeatMode::Global => Mode::Global,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::Timeouts;
+    use crate::cluster_conf::{ClusterConf, NewNode};
+    use crate::heartbeat::disk::create_region_file;
+
+    #[test]
+    fn an_engine_that_panics_fences_the_node() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("heartbeat");
+        let region = RegionOptions::of_file("test", &path).expect("a region");
+        create_region_file(&path, region.geometry).expect("a file");
+        let mut conf = ClusterConf::default();
+        let cluster = conf.add_cluster("test").expect("a name");
+        let process = std::process::id().to_le_bytes();
+        let address = Ipv4Addr::new(127, 251, process[0], process[1].max(1));
+        let me = NodeId::new(1).expect("a number");
+        cluster
+            .add_node(&NewNode { name: "one", number: Some(me), address, port: None })
+            .expect("it fits");
+        let (fences, fenced) = channel();
+        let node = O2cbNode::start(NodeOptions {
+            cluster: cluster.clone(),
+            me,
+            timeouts: Timeouts { dead_threshold: 5, ..Timeouts::default() },
+            regions: vec![region],
+            fence: Box::new(move |reason| {
+                fences.send(reason.to_owned()).expect("somebody listens")
+            }),
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            node.shared().act(|_, _| panic!("as the test wants it"));
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(fenced.recv().expect("a reason"), "its lock manager panicked, which is a bug");
+        assert!(node.status().fenced.is_some());
+        node.stop();
     }
 }

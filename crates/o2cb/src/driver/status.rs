@@ -4,8 +4,8 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::O2cbNode;
-use crate::o2dlm::ResourceSnapshot;
-use crate::{NodeId, NodeMap};
+use crate::o2dlm::{self, ResourceSnapshot};
+use crate::{NodeId, NodeMap, o2net};
 
 /// A node of the cluster, as this one sees it.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct PeerStatus {
     pub link: Option<String>,
     /// Why the last connection ended.
     pub last_error: Option<String>,
+    /// What was counted of the connection; zeros for this node itself.
+    pub counters: o2net::Counters,
 }
 
 /// A lock domain, as this node sees it.
@@ -40,6 +42,8 @@ pub struct DomainStatus {
     /// Every resource that this node knows: on the ones it masters the locks of all nodes, on others
     /// its own.
     pub resources: Vec<ResourceSnapshot>,
+    /// What was counted since this node joined.
+    pub counters: o2dlm::Counters,
 }
 
 /// The whole node.
@@ -53,6 +57,8 @@ pub struct NodeStatus {
     pub nodes: Vec<PeerStatus>,
     /// The domains.
     pub domains: Vec<DomainStatus>,
+    /// Connections that came from the address of no node.
+    pub strangers: u64,
     /// Why this node had to stop.
     pub fenced: Option<String>,
     /// When this node stops itself if its disk does not take a heartbeat before.
@@ -69,7 +75,7 @@ impl O2cbNode {
             let regions: Vec<_> =
                 heartbeat.region_ids().filter_map(|id| heartbeat.region(id)).collect();
             let age = |node| {
-                let slots = regions.iter().flat_map(|region| &region.slots);
+                let slots = heartbeat.region_ids().flat_map(|id| heartbeat.slots(id));
                 slots.filter(|slot| slot.node == node).filter_map(|slot| slot.age(now)).min()
             };
             let peers: Vec<_> = inner.stack.peers().collect();
@@ -83,6 +89,7 @@ impl O2cbNode {
                     heartbeat_age: age(node.number),
                     link: peer.map(|peer| format!("{:?}", peer.state).to_lowercase()),
                     last_error: peer.and_then(|peer| peer.last_error).map(|why| why.to_string()),
+                    counters: peer.map(|peer| peer.counters).unwrap_or_default(),
                 }
             });
             let domains = inner.stack.domains().map(|(_, domain)| DomainStatus {
@@ -91,12 +98,14 @@ impl O2cbNode {
                 members: domain.members(),
                 recovering: domain.is_recovering(),
                 resources: domain.resources().collect(),
+                counters: domain.counters(),
             });
             NodeStatus {
                 me: options.me,
                 cluster: options.cluster.name.clone(),
                 nodes: nodes.collect(),
                 domains: domains.collect(),
+                strangers: inner.stack.strangers(),
                 fenced: inner.fenced.clone(),
                 fence_in: regions
                     .iter()

@@ -35,6 +35,11 @@ impl Geometry {
         self.block
     }
 
+    /// The first block of the region, counted in blocks of its size.
+    pub fn start_block(&self) -> u64 {
+        self.start_block
+    }
+
     /// How many blocks there are.
     pub fn blocks(&self) -> u8 {
         self.blocks

@@ -153,11 +153,12 @@ impl Heartbeat {
             Mode::Global => self.view.regions.register().ok_or(HeartbeatError::TooManyRegions)?,
         };
         let id = RegionId(self.next_id);
-        let region = Region::new(id, name, number, size, blocks, &self.view);
+        let mut region = Region::new(id, name, number, size, blocks, &self.view);
         if self.regions.values().any(|other| other.key() == region.key()) {
             self.unregister(number);
             return Err(HeartbeatError::KeyTaken(region.key()));
         }
+        region.set_pinned(self.pins.pins_new(name, self.view.mode));
         self.next_id += 1;
         self.regions.insert(id, region);
         Ok(id)
@@ -300,6 +301,13 @@ impl Heartbeat {
         self.regions.values().any(Region::is_calm)
     }
 
+    /// Nodes that are not live, and may be all the same: they hang, or their disks are slow. Each has
+    /// left a block without a goodbye, and has not been silent yet for as long as makes a node dead.
+    pub fn unseen_nodes(&self) -> NodeMap {
+        let unseen = self.regions.values().flat_map(|region| region.unseen(&self.view));
+        unseen.collect::<NodeMap>().minus(&self.view.live())
+    }
+
     /// The regions, in the order in which they were added.
     pub fn region_ids(&self) -> impl Iterator<Item = RegionId> {
         self.regions.keys().copied()
@@ -308,6 +316,11 @@ impl Heartbeat {
     /// A region as an operator sees it.
     pub fn region(&self, region: RegionId) -> Option<RegionStatus<'_>> {
         self.regions.get(&region).map(Region::status)
+    }
+
+    /// The slots of a region, of the nodes that were ever seen to write. Decodes each.
+    pub fn slots(&self, region: RegionId) -> impl Iterator<Item = SlotStatus> {
+        self.regions.get(&region).into_iter().flat_map(Region::slots)
     }
 
     /// The regions of global mode by what they are; all empty in local mode.

@@ -1,6 +1,6 @@
 //! Which regions cannot be removed, because a lock domain lives by them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::region::Region;
 use super::{Mode, RegionId};
@@ -13,10 +13,16 @@ const PIN_CUT_OFF: usize = 3;
 /// o2hb_region_inc_user`, `o2hb_region_dec_user`).
 #[derive(Debug, Default)]
 pub(super) struct Pins {
-    dependents: usize,
+    domains: BTreeSet<String>,
 }
 
 impl Pins {
+    /// Whether a region that is added now cannot be removed: in local mode, if the domain of its name has
+    /// come before it.
+    pub(super) fn pins_new(&self, region: &str, mode: Mode) -> bool {
+        mode == Mode::Local && self.domains.contains(region)
+    }
+
     /// A lock domain of that name comes. In local mode it lives by the region of its name, if there
     /// is one; in global mode by all of them, or by what remains of many.
     pub(super) fn domain_up(
@@ -26,10 +32,10 @@ impl Pins {
         quorum: usize,
         regions: &mut BTreeMap<RegionId, Region>,
     ) {
-        self.dependents += 1;
+        self.domains.insert(domain.to_owned());
         match mode {
             Mode::Local => set(regions, true, |region| region.name() == domain),
-            Mode::Global if self.dependents == 1 && quorum <= PIN_CUT_OFF => {
+            Mode::Global if self.domains.len() == 1 && quorum <= PIN_CUT_OFF => {
                 set(regions, true, |_| true);
             }
             Mode::Global => {}
@@ -42,10 +48,10 @@ impl Pins {
         mode: Mode,
         regions: &mut BTreeMap<RegionId, Region>,
     ) {
-        self.dependents = self.dependents.saturating_sub(1);
+        self.domains.remove(domain);
         match mode {
             Mode::Local => set(regions, false, |region| region.name() == domain),
-            Mode::Global if self.dependents == 0 => set(regions, false, |_| true),
+            Mode::Global if self.domains.is_empty() => set(regions, false, |_| true),
             Mode::Global => {}
         }
     }
@@ -59,7 +65,7 @@ impl Pins {
     ) {
         if before <= PIN_CUT_OFF && after > PIN_CUT_OFF {
             set(regions, false, |_| true);
-        } else if after < before && after <= PIN_CUT_OFF && self.dependents > 0 {
+        } else if after < before && after <= PIN_CUT_OFF && !self.domains.is_empty() {
             set(regions, true, |_| true);
         }
     }

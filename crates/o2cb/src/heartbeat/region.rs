@@ -363,6 +363,14 @@ impl Region {
         self.calm_passes > LIVE_THRESHOLD
     }
 
+    /// Other nodes that may live, and are not seen to here.
+    pub(super) fn unseen<'a>(&'a self, view: &'a View) -> impl Iterator<Item = NodeId> + 'a {
+        view.configured.without(view.me).iter().filter(|node| {
+            let slot = self.slots.get(node.index());
+            slot.is_some_and(|slot| slot.may_live_unseen(view.dead_threshold))
+        })
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         matches!(self.phase, Phase::Stopped)
     }
@@ -399,8 +407,8 @@ impl Region {
         self.pinned = pinned;
     }
 
-    pub(super) fn status(&self) -> RegionStatus<'_> {
-        let slots = self.slots.iter().enumerate().filter_map(|(number, slot)| {
+    pub(super) fn slots(&self) -> impl Iterator<Item = SlotStatus> {
+        self.slots.iter().enumerate().filter_map(|(number, slot)| {
             let node = NodeId::new(u8::try_from(number).ok()?)?;
             (slot.is_live() || slot.changed_at().is_some()).then(|| SlotStatus {
                 node,
@@ -411,7 +419,10 @@ impl Region {
                 equal_samples: slot.equal_samples(),
                 changed_at: slot.changed_at(),
             })
-        });
+        })
+    }
+
+    pub(super) fn status(&self) -> RegionStatus<'_> {
         RegionStatus {
             name: &self.name,
             number: self.number,
@@ -419,7 +430,6 @@ impl Region {
             steady: self.steady.is_steady(),
             pinned: self.pinned,
             live: self.live,
-            slots: slots.collect(),
             counters: self.counters,
             last_pass: self.last_pass.as_ref().copied(),
             last_pass_took: self.last_pass_took,

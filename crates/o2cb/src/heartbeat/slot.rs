@@ -15,6 +15,8 @@ pub(super) struct Slot {
     dead_ms: u32,
     equal_samples: u32,
     changed_samples: u32,
+    /// Samples without a change since the last one with, or since the region was opened.
+    silent: u32,
     live: bool,
     changed_at: Option<Now>,
 }
@@ -58,12 +60,15 @@ impl Slot {
             if self.live {
                 self.equal_samples = self.equal_samples.saturating_add(1);
             }
+            self.silent = self.silent.saturating_add(1);
             return Sampled { missed: was_live, turn: self.turn_down(dead_threshold, false) };
         };
         let same = self.sequence == block.sequence;
         if same {
             self.equal_samples = self.equal_samples.saturating_add(1);
+            self.silent = self.silent.saturating_add(1);
         } else {
+            self.silent = 0;
             self.changed_samples = self.changed_samples.saturating_add(1);
             self.changed_at = Some(now);
         }
@@ -114,6 +119,12 @@ impl Slot {
 
     pub(super) fn is_live(&self) -> bool {
         self.live
+    }
+
+    /// Whether a node may live that is not seen to: it has written, without a goodbye, and was not
+    /// silent for so long that it has stopped itself.
+    pub(super) fn may_live_unseen(&self, dead_threshold: u32) -> bool {
+        !self.live && self.generation != 0 && self.silent < dead_threshold
     }
 
     pub(super) fn sequence(&self) -> u64 {
@@ -302,6 +313,30 @@ mod tests {
                 assert_eq!(writer.is_silent(), None);
             }
         }
+    }
+
+    #[test]
+    fn a_silent_slot_may_be_a_living_nodes_until_the_threshold() {
+        let mut writer = Writer::new();
+        for _ in 0..THRESHOLD {
+            assert!(writer.slot.may_live_unseen(THRESHOLD));
+            writer.is_garbled();
+        }
+        assert!(!writer.slot.may_live_unseen(THRESHOLD));
+        // It was only slow.
+        assert_eq!(writer.writes(1002), None);
+        assert!(writer.slot.may_live_unseen(THRESHOLD));
+        assert_eq!(writer.writes(1004), Some(Turn::Up));
+        assert!(!writer.slot.may_live_unseen(THRESHOLD));
+    }
+
+    #[test]
+    fn a_slot_that_is_empty_or_says_goodbye_is_no_living_nodes() {
+        assert!(!Slot::default().may_live_unseen(THRESHOLD));
+        let mut writer = Writer::live();
+        writer.block.generation = 0;
+        writer.writes(1008);
+        assert!(!writer.slot.may_live_unseen(THRESHOLD));
     }
 
     #[test]

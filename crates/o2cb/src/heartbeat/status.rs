@@ -20,8 +20,6 @@ pub struct RegionStatus<'a> {
     pub pinned: bool,
     /// The nodes that are live in it.
     pub live: NodeMap,
-    /// Its slots, of the nodes that were ever seen to write.
-    pub slots: Vec<SlotStatus>,
     /// What has gone wrong so far.
     pub counters: Counters,
     /// How the last pass ended.

@@ -85,7 +85,7 @@ impl Domain {
                 self.contradiction("a node refuses our mastery", Some(&name));
             }
             Ok(bits) => {
-                round.again |= bits & REASSERT != 0 && !planted(Mutant::NotAssertedAgain);
+                round.again |= bits & REASSERT != 0;
                 if bits & MASTERY_REF != 0
                     && !planted(Mutant::ReferenceNotCounted)
                     && self.members.contains(node)
@@ -170,6 +170,14 @@ impl Domain {
                 (Some(MleKind::Migration { .. }), _) | (_, None) => {}
                 (_, Some(owner)) if owner == asserter => {}
                 (_, Some(owner)) if owner != self.me && resource.may_be_forgotten() => {}
+                // The master that we know is dead, or this is the late word of one that is. Which of them, we
+                // shall hear, and look for the master again if it was ours.
+                (_, Some(owner)) if owner != self.me && name.is_recovery() => {
+                    if kind == Some(MleKind::Block) {
+                        self.mles.remove(&name);
+                    }
+                    return 0;
+                }
                 (_, Some(_)) => {
                     self.contradiction("two nodes master one name", Some(&name));
                     return 0;

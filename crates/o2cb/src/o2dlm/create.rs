@@ -185,7 +185,8 @@ impl Domain {
         // Taken away where its owner was found dead.
         let was_pending = lock.pending.contains(Pending::LOCK);
         lock.pending.remove(Pending::LOCK | Pending::ANSWER);
-        let waits = lock.operation.is_some();
+        // (Not if it was granted already: what its user wants now waits for this.)
+        let waits = matches!(lock.operation, Some(Operation::Create { .. }));
         self.tables.resources[resource].state.remove(State::IN_PROGRESS);
         let is_recovery = self.tables.resources[resource].name.is_recovery();
         let status = status_of(result, &mut self.counters.bad_replies);

@@ -112,16 +112,22 @@ impl Domain {
     pub(super) fn orphan(&mut self, key: ResourceKey, dead: NodeId) {
         let resource = &mut self.tables.resources[key];
         let name = resource.name;
+        let asked = resource.rare().and_then(|rare| rare.cleanup_asked.take());
+        let cleanup_lost = asked.is_some_and(|at| self.now < at + CLEANUP_LOST);
         if resource.state.contains(State::DROPPING_REF) {
-            self.dropped(name);
+            if cleanup_lost {
+                // Whoever is found now cleans up.
+                self.want_again(key);
+            } else {
+                self.dropped(name);
+            }
             return;
         }
         resource.owner = Some(dead);
         resource.state.remove(State::MIGRATING);
         resource.state.insert(State::RECOVERING);
         resource.unused_since = None;
-        let asked = resource.rare().and_then(|rare| rare.cleanup_asked.take());
-        if asked.is_some_and(|at| self.now < at + CLEANUP_LOST) {
+        if cleanup_lost {
             resource.state.insert(State::CLEANUP_OWED);
         }
         let locks: Vec<LockKey> = self.tables.resources[key].locks().collect();

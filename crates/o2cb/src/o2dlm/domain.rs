@@ -187,6 +187,12 @@ pub struct Domain {
     pub(super) fs_minor: u8,
     /// Nodes that heartbeat.
     pub(super) live: NodeMap,
+    /// Nodes that are stackglue's too: they take a BAST right behind an AST.
+    pub(super) ours: NodeMap,
+    /// Nodes that may live, though their heartbeat is not seen.
+    pub(super) unseen: NodeMap,
+    /// Those of them of whom the log says that they are waited for.
+    pub(super) said_unseen: NodeMap,
     /// Nodes in the domain, this one among them once it has joined.
     pub(super) members: NodeMap,
     /// Members that said they are about to go.
@@ -197,6 +203,8 @@ pub struct Domain {
     pub(super) leave: Option<Leave>,
     pub(super) tables: Tables,
     pub(super) mles: BTreeMap<LockName, Mle>,
+    /// How many there ever were, by [`MleKind::index`](super::mastery::MleKind::index).
+    pub(super) mles_made: [u64; 3],
     pub(super) late_votes: BTreeMap<u64, LateVote>,
     pub(super) rounds: Slab<AssertRound>,
     pub(super) migrations: BTreeMap<LockName, Migration>,
@@ -233,6 +241,9 @@ impl Domain {
             dlm_minor: DLM_VERSION.1,
             fs_minor: config.fs_version.1,
             live: config.live,
+            ours: NodeMap::EMPTY,
+            unseen: NodeMap::EMPTY,
+            said_unseen: NodeMap::EMPTY,
             members: NodeMap::EMPTY,
             exiting: NodeMap::EMPTY,
             joining: None,
@@ -240,6 +251,7 @@ impl Domain {
             leave: None,
             tables: Tables::default(),
             mles: BTreeMap::new(),
+            mles_made: [0; 3],
             late_votes: BTreeMap::new(),
             rounds: Slab::new(),
             migrations: BTreeMap::new(),
@@ -301,6 +313,11 @@ impl Domain {
         self.settle();
     }
 
+    /// These nodes are stackglue's too. To others a BAST goes when their answer to the AST before it is in.
+    pub fn set_ours(&mut self, nodes: NodeMap) {
+        self.ours = nodes;
+    }
+
     /// A node's heartbeat is seen.
     pub fn node_up(&mut self, now: Now, node: NodeId) {
         self.now = now;
@@ -316,6 +333,12 @@ impl Domain {
         self.heartbeat_down(node);
         self.join_live_map_changed();
         self.settle();
+    }
+
+    /// Nodes that may live, though their heartbeat is not seen: while there are any, the first to join
+    /// waits. One of them may be in the domain, and would not know of another beside it.
+    pub fn set_unseen(&mut self, nodes: NodeMap) {
+        self.unseen = nodes;
     }
 
     /// A message of another node. The answer is its status, to be sent before any output.
@@ -439,6 +462,7 @@ impl Domain {
             locks: locks.collect(),
             lvb: resource.lvb(),
             refmap: resource.refmap,
+            told: resource.is_told(),
             busy: busy.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" "),
         }
     }
@@ -513,6 +537,7 @@ impl Domain {
             Timer::CleanupAgain { name } => self.request_cleanup(name),
             Timer::RequeryAgain { name } => self.mastery_again(name),
             Timer::DoubtAgain { name, node } => self.doubt_again(name, node),
+            Timer::DerefAgain { node, name } => self.deref_again(node, name),
             Timer::Purge { name } => self.purge_due(name),
             Timer::MigrateAgain { node, name } => self.migrate_request_again(node, name),
             Timer::MigratedAgain { node, name } => self.ask_whether_migrated(node, name),

@@ -20,6 +20,9 @@ const BACKOFF_MAX_MS: u64 = 90_000;
 /// (`DLM_DOMAIN_BACKOFF_MS`).
 const BACKOFF_MS: u64 = 200;
 
+/// How often it is looked whether nodes that may live are dead, in milliseconds.
+const UNSEEN_AGAIN_MS: u64 = 1000;
+
 /// Why a domain could not be joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -197,6 +200,15 @@ impl Domain {
 
     fn everybody_agreed(&mut self) {
         let Some(join) = &mut self.join else { return };
+        if join.yes.is_empty() && !self.unseen.is_empty() {
+            if std::mem::replace(&mut self.said_unseen, self.unseen) != self.unseen {
+                let (domain, nodes) = (&self.config.name, self.unseen);
+                tracing::info!(%domain, ?nodes, "waits until those who may be members are dead");
+            }
+            // (Members compare their own with those that we see.)
+            self.pause(UNSEEN_AGAIN_MS);
+            return;
+        }
         self.members = join.yes;
         self.members.insert(self.me);
         let mut rest = Vec::new();
@@ -331,9 +343,14 @@ impl Domain {
             self.join_failed(error);
             return;
         }
+        self.pause(backoff);
+    }
+
+    fn pause(&mut self, millis: u64) {
+        let Some(join) = &self.join else { return };
         let attempt = join.attempt;
         self.take_back();
-        self.after(backoff, Timer::Join { attempt });
+        self.after(millis, Timer::Join { attempt });
     }
 
     pub(super) fn join_again(&mut self, attempt: u64) {

@@ -50,6 +50,17 @@ pub(super) enum MleKind {
     Migration { old: NodeId, new: NodeId },
 }
 
+impl MleKind {
+    /// To index tables of kinds.
+    pub(super) const fn index(self) -> usize {
+        match self {
+            MleKind::Block => 0,
+            MleKind::Master => 1,
+            MleKind::Migration { .. } => 2,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Requery {
     outstanding: NodeMap,
@@ -78,6 +89,16 @@ impl Mle {
         }
     }
 
+    /// Those whom the vote under way has asked.
+    pub(super) fn asked(&self) -> NodeMap {
+        self.asked
+    }
+
+    /// Those who have answered it.
+    pub(super) fn responded(&self) -> NodeMap {
+        self.responded
+    }
+
     /// Whether somebody beside the asserter answered us: another round is due for what we left there.
     pub(super) fn needs_reassert(&self, asserter: NodeId) -> bool {
         let asked = self.responded.union(&self.asked_before);
@@ -100,6 +121,12 @@ impl Domain {
         key
     }
 
+    /// Notes that a name's master is being looked for, or that the name moves.
+    pub(super) fn add_mle(&mut self, name: LockName, mle: Mle) {
+        self.mles_made[mle.kind.index()] += 1;
+        self.mles.insert(name, mle);
+    }
+
     /// Begins to search for the master of a resource.
     pub(super) fn search(&mut self, key: ResourceKey) {
         let resource = &mut self.tables.resources[key];
@@ -110,7 +137,7 @@ impl Domain {
             None => {
                 let mut mle = Mle::new(MleKind::Master);
                 mle.maybe.insert(self.me);
-                self.mles.insert(name, mle);
+                self.add_mle(name, mle);
                 self.begin_vote(name);
             }
             // The assertion of the one who is looking will tell.
@@ -434,7 +461,10 @@ impl Domain {
                 None => {}
             }
         }
-        let mle = self.mles.entry(name).or_insert_with(|| Mle::new(MleKind::Block));
+        let mle = self.mles.entry(name).or_insert_with(|| {
+            self.mles_made[MleKind::Block.index()] += 1;
+            Mle::new(MleKind::Block)
+        });
         match mle.kind {
             MleKind::Migration { .. } => NO,
             MleKind::Block => {

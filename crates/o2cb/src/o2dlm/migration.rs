@@ -84,7 +84,7 @@ impl Domain {
         }
         let mut mle = Mle::new(MleKind::Migration { old: self.me, new: target });
         mle.maybe.insert(target);
-        self.mles.insert(name, mle);
+        self.add_mle(name, mle);
         self.tables.resources[key].state.insert(State::MIGRATING);
         let mut rest = self.lock_state(key, MigFlags::MIGRATION, Some(self.me));
         rest.reverse();
@@ -572,7 +572,7 @@ impl Domain {
                 }
                 MleKind::Master => {
                     if let Some(key) = found {
-                        self.mles.insert(name, mle);
+                        self.add_mle(name, mle);
                         self.owner_found(key, old);
                         reply = MASTERY_REF;
                     }
@@ -586,7 +586,7 @@ impl Domain {
         }
         let mut mle = Mle::new(MleKind::Migration { old, new });
         mle.maybe.insert(new);
-        self.mles.insert(name, mle);
+        self.add_mle(name, mle);
         reply
     }
 }

@@ -11,12 +11,13 @@
 //! To read it: `domain.rs` (the state, inputs and outputs), `resource.rs` (resources and locks),
 //! `join.rs` and `leave.rs` (membership), `mastery.rs`, `assert.rs` and `reference.rs` (who decides
 //! about a name), `create.rs`, `convert.rs`, `unlock.rs` and `schedule.rs` (the queues), `migration.rs`,
-//! `death.rs`, `doubt.rs` and `recovery` (what happens when somebody is gone).
+//! `death.rs`, `doubt.rs` and `recovery` (what happens when somebody is gone), `debug.rs` (all of it as text).
 
 mod assert;
 mod convert;
 mod create;
 mod death;
+mod debug;
 mod domain;
 mod doubt;
 mod few;
@@ -32,6 +33,7 @@ mod resource;
 mod schedule;
 mod unlock;
 
+pub use debug::DebugFile;
 pub use domain::{
     CallError, CallId, Counters, Domain, DomainConfig, DomainState, Event, Output, PeerAddress,
 };

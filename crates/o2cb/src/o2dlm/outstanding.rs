@@ -111,6 +111,7 @@ pub(super) enum Timer {
     RequeryAgain { name: LockName },
     DoubtAgain { name: LockName, node: NodeId },
     Purge { name: LockName },
+    DerefAgain { node: NodeId, name: LockName },
     MigrateAgain { node: NodeId, name: LockName },
     MigratedAgain { node: NodeId, name: LockName },
     Election,

@@ -10,6 +10,9 @@ use crate::mutants::{Mutant, planted};
 /// How long an unused resource is kept, in milliseconds (`DLM_PURGE_INTERVAL_MS`).
 const PURGE_AFTER_MS: u64 = 8000;
 
+/// The pause before an owner that cannot be reached is told again, in milliseconds.
+const AGAIN_MS: u64 = 100;
+
 const DONE: i32 = 0;
 const INPROG: i32 = 1;
 
@@ -69,13 +72,26 @@ impl Domain {
             Some(owner) if owner != self.me => {
                 resource.state.insert(State::DROPPING_REF);
                 let name = resource.name;
-                let mut payload = Vec::new();
-                DerefLockres { node: self.me, name }.encode(&mut payload);
-                let call = Call::Deref { node: owner, name };
-                self.send(owner, MessageType::DerefLockres, payload, call);
+                self.send_deref(owner, name);
             }
             _ => self.tables.remove_resource(key),
         }
+    }
+
+    fn send_deref(&mut self, owner: NodeId, name: LockName) {
+        let mut payload = Vec::new();
+        DerefLockres { node: self.me, name }.encode(&mut payload);
+        let call = Call::Deref { node: owner, name };
+        self.send(owner, MessageType::DerefLockres, payload, call);
+    }
+
+    pub(super) fn deref_again(&mut self, node: NodeId, name: LockName) {
+        let Some(key) = self.tables.find(&name) else { return };
+        let resource = &self.tables.resources[key];
+        if resource.owner != Some(node) || !resource.state.contains(State::DROPPING_REF) {
+            return;
+        }
+        if self.members.contains(node) { self.send_deref(node, name) } else { self.dropped(name) }
     }
 
     pub(super) fn deref_answered(
@@ -91,7 +107,9 @@ impl Domain {
         }
         match result {
             Ok(INPROG) => {}
-            Ok(DONE) | Err(_) => self.dropped(name),
+            Ok(DONE) | Err(CallError::NoHandler | CallError::Overflow) => self.dropped(name),
+            // If it is dead, that is about to be known, and what it leaves is looked at then.
+            Err(CallError::HostDown) => self.after(AGAIN_MS, Timer::DerefAgain { node, name }),
             // It has handed it over and forgotten it.
             Ok(status) if status == -EINVAL => self.dropped(name),
             Ok(_) => {
@@ -108,16 +126,22 @@ impl Domain {
         if !resource.state.contains(State::DROPPING_REF) {
             return;
         }
-        resource.state.remove(State::DROPPING_REF);
-        resource.unused_since = None;
         let dropped_under_user = planted(Mutant::DroppedUnderUser) && resource.waiting.is_empty();
         if resource.users == 0 || dropped_under_user {
             self.tables.remove_resource(key);
         } else {
-            // Somebody wants it meanwhile, though it may wait for recovery first: as if it were new.
-            resource.set_lvb(&[0; 64]);
-            self.search(key);
+            // Somebody wants it meanwhile, though it may wait for recovery first.
+            self.want_again(key);
         }
+    }
+
+    /// A resource that was dropped is looked for as if it were new.
+    pub(super) fn want_again(&mut self, key: ResourceKey) {
+        let resource = &mut self.tables.resources[key];
+        resource.state.remove(State::DROPPING_REF);
+        resource.unused_since = None;
+        resource.set_lvb(&[0; 64]);
+        self.search(key);
     }
 
     /// A node forgets a resource of ours.
@@ -129,7 +153,7 @@ impl Domain {
             // It moved while the message was on its way, and the new master never knew of it.
             return DONE;
         }
-        if resource.asserting > 0 && !planted(Mutant::DropNotPutOff) {
+        if resource.asserting > 0 {
             resource.rare_mut().deref_owed.insert(node);
             return INPROG;
         }

@@ -300,6 +300,8 @@ impl Lock {
 pub(super) struct Tables {
     pub(super) resources: Slab<Resource>,
     pub(super) locks: Slab<Lock>,
+    /// How many resources there ever were.
+    pub(super) made: u64,
     /// Resources by name. Never iterated: its order is not the same on every run.
     names: HashTable<u32>,
     hasher: FixedState,
@@ -312,6 +314,7 @@ impl Tables {
     }
 
     pub(super) fn add_resource(&mut self, name: LockName) -> ResourceKey {
+        self.made += 1;
         let key = self.resources.insert(Resource::new(name));
         let hash = |&key: &u32| self.hasher.hash_one(self.resources[key as usize].name);
         self.names.insert_unique(self.hasher.hash_one(name), key as u32, hash);
@@ -423,6 +426,8 @@ pub struct ResourceSnapshot {
     pub lvb: [u8; 64],
     /// Nodes that know it, as the master counts them.
     pub refmap: NodeMap,
+    /// Whether everything that other nodes are to know of their locks has arrived.
+    pub told: bool,
     /// What it is busy with, in the kernel's words.
     pub busy: String,
 }

@@ -146,7 +146,7 @@ impl Domain {
             return;
         }
         let lock = self.tables.lock_mut(key);
-        if lock.asts_out > 0 {
+        if lock.asts_out > 0 && !self.ours.contains(lock.node) {
             // A kernel says one thing after the other. A BAST right behind the AST makes its dlmfs give
             // a lock up before the user who waited for it runs, over and over; and one right behind
             // another BAST comes while it gives the lock up, which it then cancels.
@@ -264,7 +264,7 @@ impl Domain {
         }
         let Some(resource) = self.tables.find(&name) else { return Status::IvLockId.to_wire() };
         let found = &self.tables.resources[resource];
-        if found.state.contains(State::RECOVERING) && !planted(Mutant::GrantWhileRecovering) {
+        if found.state.contains(State::RECOVERING) && !planted(Mutant::LastWordsOfTheDead) {
             return Status::Normal.to_wire();
         }
         if found.owner.is_some_and(|owner| owner != node) {

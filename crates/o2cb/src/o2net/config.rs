@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use super::handshake::{Handshake, PROTOCOL_VERSION};
+use super::handshake::{CONNECTOR_KERNEL, Handshake, PROTOCOL_VERSION};
 use crate::NodeId;
 
 /// The configuration of one node's messaging. All nodes of a cluster have the same times.
@@ -23,6 +23,9 @@ pub struct NetConfig {
     pub reconnect_delay_ms: u32,
     /// After how many periods of 2 s without a heartbeat a node is dead.
     pub dead_threshold: u32,
+    /// What this node is: [`CONNECTOR_KERNEL`](super::CONNECTOR_KERNEL) or
+    /// [`CONNECTOR_STACKGLUE`](super::CONNECTOR_STACKGLUE).
+    pub connector_id: u64,
 }
 
 /// A configuration that does not add up.
@@ -40,7 +43,7 @@ pub enum ConfigError {
 }
 
 impl NetConfig {
-    /// The kernel's default times (`fs/ocfs2/cluster/tcp_internal.h`).
+    /// A kernel's identity and default times (`fs/ocfs2/cluster/tcp_internal.h`).
     pub fn with_defaults(me: NodeId, nodes: Vec<(NodeId, Ipv4Addr, u16)>) -> NetConfig {
         NetConfig {
             me,
@@ -50,13 +53,14 @@ impl NetConfig {
             keepalive_delay_ms: 2000,
             reconnect_delay_ms: 2000,
             dead_threshold: 31,
+            connector_id: CONNECTOR_KERNEL,
         }
     }
 
     pub(super) fn handshake(&self) -> Handshake {
         Handshake {
             protocol_version: PROTOCOL_VERSION,
-            connector_id: 1,
+            connector_id: self.connector_id,
             heartbeat_timeout_ms: self.heartbeat_timeout_ms,
             idle_timeout_ms: self.idle_timeout_ms,
             keepalive_delay_ms: self.keepalive_delay_ms,

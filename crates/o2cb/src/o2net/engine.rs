@@ -11,7 +11,7 @@ use super::handshake::Handshake;
 use super::link::{LinkId, RequestId};
 use super::node_state::{NodeReport, NodeState};
 use super::peer::{Peer, Shared, Told};
-use crate::{NODES_MAX, NodeId, Now};
+use crate::{NODES_MAX, NodeId, Now, Timeouts};
 
 /// What the driver has to do, or pass on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,13 @@ pub enum Output {
         token: u64,
         /// Why there is no answer.
         result: Result<i32, NetError>,
+    },
+    /// A peer is something else than it was when it connected before. At first it counts as a kernel.
+    Introduced {
+        /// The peer.
+        node: NodeId,
+        /// Whether it is one of ours.
+        ours: bool,
     },
     /// For quorum: the connection to the peer is up, or is up again.
     ConnectionUp(NodeId),
@@ -138,6 +145,19 @@ impl Net {
         }
         *slot = Some(Peer::new(node, SocketAddrV4::new(address, port)));
         Ok(())
+    }
+
+    /// Other times: of every timer that is set from now on, and in handshakes to come. Those that peers
+    /// compare are to change only while there is no connection.
+    pub fn set_timeouts(&mut self, timeouts: &Timeouts) {
+        let delays = &mut self.shared.delays;
+        delays.idle = timeouts.idle_timeout();
+        delays.keepalive = timeouts.keepalive_delay();
+        delays.reconnect = timeouts.reconnect_delay();
+        let handshake = &mut self.shared.handshake;
+        handshake.idle_timeout_ms = timeouts.idle_timeout_ms;
+        handshake.keepalive_delay_ms = timeouts.keepalive_delay_ms;
+        handshake.reconnect_delay_ms = timeouts.reconnect_delay_ms;
     }
 
     /// Removes a node from the configuration; its connection is closed.

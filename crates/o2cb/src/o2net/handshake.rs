@@ -7,12 +7,19 @@ pub const HANDSHAKE_LEN: usize = 32;
 /// through their locks, and so it is 11 although o2net itself did not change that often.
 pub const PROTOCOL_VERSION: u64 = 11;
 
+/// The connector id of kernels.
+pub const CONNECTOR_KERNEL: u64 = 1;
+
+/// The connector id of our nodes, at which kernels do not look. It says that a BAST right behind an AST
+/// is understood; kernels' dlmfs gives the lock up before the user who waited for it has had it.
+pub const CONNECTOR_STACKGLUE: u64 = u64::from_be_bytes(*b"stackglu");
+
 /// What nodes tell each other before anything else. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handshake {
     /// [`PROTOCOL_VERSION`].
     pub protocol_version: u64,
-    /// 1; nobody looks at it.
+    /// [`CONNECTOR_KERNEL`] or [`CONNECTOR_STACKGLUE`]. It need not agree.
     pub connector_id: u64,
     /// How long a node may miss heartbeats.
     pub heartbeat_timeout_ms: u32,

@@ -30,7 +30,10 @@ pub use engine::{Incoming, Net, Output};
 pub use error::{NetError, is_host_down};
 pub use frame::{FrameError, HEADER_LEN, Header, Kind, PAYLOAD_MAX, SystemStatus};
 pub use handlers::{Handlers, RegisterError};
-pub use handshake::{HANDSHAKE_LEN, Handshake, HandshakeMismatch, PROTOCOL_VERSION};
+pub use handshake::{
+    CONNECTOR_KERNEL, CONNECTOR_STACKGLUE, HANDSHAKE_LEN, Handshake, HandshakeMismatch,
+    PROTOCOL_VERSION,
+};
 pub use link::{LinkId, RequestId, UNSENT_LEN_MAX};
 pub use node_state::{Counters, NodeReport, NodeState};
 pub use peer::{OUTSTANDING_MAX, WAITING_LEN_MAX};

@@ -8,7 +8,7 @@ use super::config::Delays;
 use super::engine::Output;
 use super::error::NetError;
 use super::frame::{HEADER_LEN, Header, Kind};
-use super::handshake::Handshake;
+use super::handshake::{CONNECTOR_STACKGLUE, Handshake};
 use super::link::{Link, LinkId, UNSENT_LEN_MAX};
 use super::node_state::{Counters, NodeReport, NodeState};
 use super::timers::{Timer, Timers};
@@ -108,6 +108,8 @@ pub(super) struct Peer {
     waiting: VecDeque<Waiting>,
     waiting_len: usize,
     was_valid: bool,
+    /// Its last good handshake said that it is one of ours.
+    is_ours: bool,
     pub(super) counters: Counters,
 }
 
@@ -126,6 +128,7 @@ impl Peer {
             waiting: VecDeque::new(),
             waiting_len: 0,
             was_valid: false,
+            is_ours: false,
             counters: Counters::default(),
         }
     }
@@ -199,6 +202,10 @@ impl Peer {
         link.valid = true;
         self.timers.stop(Timer::Handshake);
         self.enter(now, NodeState::Valid);
+        let ours = theirs.connector_id == CONNECTOR_STACKGLUE;
+        if std::mem::replace(&mut self.is_ours, ours) != ours {
+            shared.outputs.push_back(Output::Introduced { node: self.node, ours });
+        }
         self.counters.reconnects += u64::from(self.was_valid);
         self.was_valid = true;
         self.heard(shared, now);

@@ -64,6 +64,28 @@ fn a_lock_is_told_that_it_is_in_the_way_only_after_it_has_answered_what_it_was_t
     rig.grants(3, reader, None);
 }
 
+#[test]
+fn a_lock_of_one_of_ours_is_told_at_once() {
+    let mut rig = Rig::joined(1, &[2, 3]);
+    rig.domain.set_ours([n(2)].into_iter().collect());
+    rig.mastered_for(2, NAME);
+    let (_, holder) = rig.create(2, NAME, LockMode::EX, NONE);
+    let (_, reader) = rig.create(3, NAME, LockMode::PR, NONE);
+    let ((granted, ast), (told, bast)) = (rig.sent::<ProxyAst>(2), rig.sent::<ProxyAst>(2));
+    assert_eq!((ast.kind, bast.kind, bast.cookie), (AstKind::Ast, AstKind::Bast, holder));
+    rig.reply(granted, 0);
+    rig.reply(told, 0);
+    rig.is_silent();
+    assert_eq!(rig.unlocks(2, holder, NONE, None), Status::Normal);
+    let (granted, ast) = rig.sent::<ProxyAst>(3);
+    assert_eq!((ast.cookie, ast.kind), (reader, AstKind::Ast));
+    // Node 3 is a kernel.
+    rig.create(2, NAME, LockMode::EX, NONE);
+    rig.is_silent();
+    rig.reply(granted, 0);
+    rig.notifies(3, reader, LockMode::EX);
+}
+
 // Behaviours 221 and 222. A notice leaves with the input that made it due, after the grants of that
 // input: none can be overtaken by a conversion to NL.
 #[test]

@@ -450,3 +450,31 @@ fn unsupported_flags_are_refused_with_badparam() {
     }
     rig.is_silent();
 }
+
+/// It is granted by whom it has moved to, say, and the first master has died with its answer.
+#[test]
+fn a_lock_that_is_granted_stays_when_the_answer_to_its_request_is_lost() {
+    for unlocks in [false, true] {
+        let mut rig = Rig::joined(1, &[2]);
+        let key = rig.found_at(2, NAME, LockMode::EX, NONE);
+        let (call, _) = rig.sent::<CreateLock>(2);
+        assert_eq!(rig.ast(2, key, None), 0);
+        rig.granted(key);
+        if unlocks {
+            rig.unlock(key)
+        } else {
+            rig.convert(key, LockMode::PR, NONE)
+        }
+        rig.is_silent();
+        rig.complete(call, Err(CallError::HostDown));
+        let lock = rig.snapshot(key);
+        assert_eq!(lock.mode, LockMode::EX);
+        if unlocks {
+            rig.respond::<UnlockLock>(2, 0);
+            rig.unlocked(key, Status::Normal, true);
+        } else {
+            assert_eq!(lock.queue, Some(Queue::Converting));
+            rig.respond::<ConvertLock>(2, 0);
+        }
+    }
+}

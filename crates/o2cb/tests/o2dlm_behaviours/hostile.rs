@@ -140,3 +140,29 @@ fn a_request_for_the_recovery_lock_ends_with_its_owner_whoever_says_that_it_died
     rig.complete(call, Err(CallError::HostDown));
     assert!(rig.resource(LockName::RECOVERY).locks.is_empty());
 }
+
+/// Node 4 has missed node 3, which has won `$RECOVERY` here meanwhile: not a contradiction. (A kernel in
+/// our place stops.)
+#[test]
+fn another_master_of_the_recovery_lock_is_found_when_the_one_before_is_missed() {
+    let mut rig = Rig::joined(1, &[2, 3, 4]);
+    rig.dies(2);
+    rig.respond::<MasterRequery>(3, 3);
+    rig.respond::<MasterRequery>(4, 3);
+    rig.respond::<MasterRequest>(4, NO);
+    rig.respond::<MasterRequest>(3, YES);
+    rig.respond::<MasterRequest>(3, YES);
+    let (call, _) = rig.sent::<CreateLock>(3);
+    let name = LockName::RECOVERY;
+    let asserts = AssertMaster { node: n(4), flags: AssertFlags::empty(), name };
+    assert_eq!(rig.request(4, &asserts), 0);
+    assert_eq!(rig.resource(name).owner, Some(n(3)));
+    assert_eq!(rig.domain.counters().contradictions, 0);
+    rig.complete(call, Err(CallError::HostDown));
+    rig.dies(3);
+    rig.respond::<MasterRequery>(4, 4);
+    rig.respond::<MasterRequery>(4, 4);
+    rig.respond::<MasterRequest>(4, YES);
+    rig.pass(100);
+    assert_eq!(rig.sent::<CreateLock>(4).1.name, name);
+}

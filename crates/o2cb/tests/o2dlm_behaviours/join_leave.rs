@@ -47,6 +47,33 @@ fn a_domain_without_other_live_nodes_is_joined_without_a_message_at_the_highest_
     assert_eq!(rig.request(5, &query(5, &[4, 5])), OK);
 }
 
+/// Nodes 2 and 3 have written into their slots, and have not been silent for long.
+#[test]
+fn the_first_to_join_waits_until_nobody_may_live_unseen() {
+    let mut rig = Rig::new(config(4, &[4]));
+    rig.domain.set_unseen(map(&[2, 3]));
+    rig.join();
+    rig.pass(60_000);
+    rig.is_silent();
+    // One turns out to live, and has the domain; the other is its concern.
+    rig.domain.set_unseen(map(&[3]));
+    rig.node_up(2);
+    rig.pass(1000);
+    rig.respond::<QueryJoin>(2, OK);
+    assert_eq!(rig.messages(), [(2, MessageType::QueryNodeinfo)]);
+}
+
+#[test]
+fn a_node_that_was_silent_for_long_keeps_nobody_from_being_the_first() {
+    let mut rig = Rig::new(config(4, &[4]));
+    rig.domain.set_unseen(map(&[2]));
+    rig.join();
+    rig.pass(1000);
+    rig.domain.set_unseen(map(&[]));
+    rig.pass(1000);
+    assert_eq!(rig.event(), Event::Joined { fs_version: (1, 0) });
+}
+
 // Behaviour 140.
 #[test]
 fn live_nodes_are_asked_one_after_the_other_in_ascending_order() {

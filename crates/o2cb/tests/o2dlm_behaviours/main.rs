@@ -3,6 +3,7 @@
 
 mod asts;
 mod create_convert;
+mod debug_files;
 mod hostile;
 mod join_leave;
 mod mastery;

@@ -132,6 +132,8 @@ fn a_name_that_an_operation_needs_after_recovery_is_not_forgotten_at_the_end_of_
 fn the_loss_of_a_drop_at_a_dead_master_does_not_end_the_next_one() {
     let mut rig = Rig::joined(1, &[2, 3]);
     let key = rig.lock_at(2, NAME, LockMode::PR);
+    // Whatever was asked of it then, it has done.
+    rig.pass(180_000);
     rig.unlock(key);
     rig.respond::<UnlockLock>(2, 0);
     rig.unlocked(key, Status::Normal, true);
@@ -153,6 +155,29 @@ fn the_loss_of_a_drop_at_a_dead_master_does_not_end_the_next_one() {
     rig.complete(late, Err(CallError::HostDown));
     assert!(rig.is_known(NAME));
     assert_eq!(rig.request(3, &done(3)), 0);
+    assert!(!rig.is_known(NAME));
+}
+
+/// It was to remove what our search left at node 3, and may not have come to it.
+#[test]
+fn a_name_that_was_being_dropped_at_a_dead_master_is_looked_for_where_others_may_wait_for_it() {
+    let mut rig = Rig::joined(1, &[2, 3]);
+    let key = rig.lock_at(2, NAME, LockMode::PR);
+    rig.unlock(key);
+    rig.respond::<UnlockLock>(2, 0);
+    rig.unlocked(key, Status::Normal, true);
+    rig.pass(8000);
+    let drop = rig.expect(2, &drops(1));
+    rig.complete(drop, Err(CallError::HostDown));
+    assert!(rig.is_known(NAME));
+    assert_eq!(rig.request(3, &BeginReco { node: n(3), dead: n(2) }), 0);
+    rig.event();
+    for stage2 in [false, true] {
+        assert_eq!(rig.request(3, &FinalizeReco { node: n(3), dead: n(2), stage2 }), 0);
+    }
+    rig.respond::<MasterRequest>(3, NO);
+    rig.respond::<AssertMaster>(3, 0);
+    rig.pass(8000);
     assert!(!rig.is_known(NAME));
 }
 

@@ -76,6 +76,11 @@ fn anything_may_happen() {
     run(120, Plan::any);
 }
 
+#[test]
+fn anything_may_happen_among_nodes_of_ours() {
+    run(60, |seed| Plan { ours: true, ..Plan::any(seed) });
+}
+
 /// Worlds in which something went wrong once.
 #[test]
 fn what_went_wrong_once_does_not_again() {

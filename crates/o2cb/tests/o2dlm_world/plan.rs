@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     /// Of a thousand frames of recovery, migration or membership, how many kill one of their ends
     /// (as long as there are deaths left).
     pub(crate) ambushes: u64,
+    /// They know each other for nodes that take a BAST right behind an AST, as kernels do not.
+    pub(crate) ours: bool,
 }
 
 impl Default for Plan {
@@ -46,6 +48,7 @@ impl Default for Plan {
             slow: (5, 80),
             slow_link: 0,
             ambushes: 0,
+            ours: false,
         }
     }
 }
@@ -94,6 +97,7 @@ impl Plan {
             slow_link: pick(&[0, 0, 30, 200]),
             ambushes: pick(&[0, 0, 5, 40]),
             begins: 1000,
+            ours: false,
         }
     }
 }

@@ -198,7 +198,7 @@ impl World {
         if self.now == Now::from_secs(1) {
             live = (1..=self.plan.nodes).map(node).collect();
         }
-        let domain = Domain::new(DomainConfig {
+        let mut domain = Domain::new(DomainConfig {
             me,
             name: DomainName::new(b"world").expect("a name"),
             nodes: all,
@@ -208,6 +208,9 @@ impl World {
             ordinal: 0,
             seed: self.rng.next(),
         });
+        if self.plan.ours {
+            domain.set_ours((1..=self.plan.nodes).map(node).collect());
+        }
         let state = Node {
             domain,
             life,

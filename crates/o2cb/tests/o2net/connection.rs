@@ -1,8 +1,8 @@
 //! Who connects, who is taken, and what happens when a connection is lost.
 
 use stackglue_o2cb::o2net::{
-    CloseReason, ConfigError, Handshake, HandshakeMismatch, Net, NetConfig, NetError, NodeState,
-    Output, Refusal,
+    CONNECTOR_KERNEL, CONNECTOR_STACKGLUE, CloseReason, ConfigError, Handshake, HandshakeMismatch,
+    Net, NetConfig, NetError, NodeState, Output, Refusal,
 };
 
 use crate::solo::{HANDSHAKE, Solo, address, ms, node, request, status};
@@ -128,6 +128,25 @@ fn another_reconnect_delay_fits() {
     let theirs = Handshake { reconnect_delay_ms: 1, connector_id: 99, ..HANDSHAKE };
     solo.feed(link, &theirs.to_bytes());
     assert_eq!(solo.outputs(), [Output::ConnectionUp(node(2))]);
+}
+
+#[test]
+fn a_node_of_ours_is_recognised_and_its_kernel_successor_too() {
+    let mut solo = Solo::new(1);
+    solo.net.heartbeat_up(solo.now, node(2));
+    for (connector_id, said) in [
+        (CONNECTOR_STACKGLUE, Some(true)),
+        (CONNECTOR_STACKGLUE, None),
+        (CONNECTOR_KERNEL, Some(false)),
+    ] {
+        let link = solo.net.accepted(solo.now, address(2)).expect("node 2 may connect");
+        solo.feed(link, &Handshake { connector_id, ..HANDSHAKE }.to_bytes());
+        let said: Vec<Output> =
+            said.map(|ours| Output::Introduced { node: node(2), ours }).into_iter().collect();
+        assert_eq!(solo.outputs(), [said, vec![Output::ConnectionUp(node(2))]].concat());
+        solo.net.closed(solo.now, link, CloseReason::Ended);
+        solo.outputs();
+    }
 }
 
 // Behaviour 97.

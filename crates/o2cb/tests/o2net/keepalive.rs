@@ -1,5 +1,6 @@
 //! Keepalives, idle connections, and what quorum is told.
 
+use stackglue_o2cb::Timeouts;
 use stackglue_o2cb::o2net::{Handshake, Header, Kind, Net, NetConfig, NodeState, Output};
 
 use crate::solo::{HANDSHAKE, Solo, address, node, request};
@@ -50,6 +51,35 @@ fn receiving_puts_the_timers_off_and_sending_does_not() {
         let error = Output::ConnectionError(node(2));
         assert_eq!(solo.pass(idle_after_ms), [(idle_after_ms, error)]);
     }
+}
+
+#[test]
+fn other_times_are_in_force_for_the_connections_that_come() {
+    let timeouts = Timeouts {
+        idle_timeout_ms: 60_000,
+        keepalive_delay_ms: 5000,
+        reconnect_delay_ms: 500,
+        ..Timeouts::default()
+    };
+    let handshake = Handshake {
+        idle_timeout_ms: 60_000,
+        keepalive_delay_ms: 5000,
+        reconnect_delay_ms: 500,
+        ..HANDSHAKE
+    };
+    let mut solo = Solo::new(1);
+    solo.net.set_timeouts(&timeouts);
+    solo.net.heartbeat_up(solo.now, node(2));
+    let link = solo.net.accepted(solo.now, address(2)).expect("node 2 may connect");
+    solo.feed(link, &handshake.to_bytes());
+    assert_eq!(solo.sent(link), handshake.to_bytes());
+    assert_eq!(solo.state(2), NodeState::Valid);
+    solo.outputs();
+    solo.pass(4999);
+    assert_eq!(solo.sent(link), []);
+    solo.pass(1);
+    assert_eq!(solo.sent(link), keepalive(Kind::KeepaliveRequest));
+    assert_eq!(solo.pass(55_000), [(55_000, Output::ConnectionError(node(2)))]);
 }
 
 #[test]

@@ -157,6 +157,9 @@ impl Rig {
             Output::Completed { token, result } => seen.push(Seen::Completed { token, result }),
             Output::ConnectionUp(node) => seen.push(Seen::Up(node.get())),
             Output::ConnectionError(node) => seen.push(Seen::Error(node.get())),
+            Output::Introduced { node, ours } => {
+                panic!("{node} ({ours}): the rig has kernels only")
+            }
             Output::StillUp(node) => seen.push(Seen::StillUp(node.get())),
         }
     }

@@ -58,7 +58,7 @@ impl World {
                     let state = engine.recovery_state();
                     return Some(format!("n{me} never ends a recovery in d{domain}: {state}"));
                 }
-                for (key, held) in &membership.client.locks {
+                for (key, held) in membership.client.locks.iter() {
                     if held.asked.is_some() || held.cancelling {
                         return Some(format!("n{me} waits in d{domain}: {key:?} {held:?}"));
                     }

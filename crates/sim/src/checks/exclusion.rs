@@ -25,10 +25,10 @@ impl World {
         let mut conflicts = Vec::new();
         for (other, node) in self.nodes.iter().enumerate() {
             let Some(up) = &node.up else { continue };
-            for (other_key, held) in &up.domains[domain].client.locks {
-                let same = (other, *other_key) == (index, key);
-                if !same && held.name == name && !held.relies_on().compatible(mode) {
-                    conflicts.push((other, *other_key, held.relies_on()));
+            for (other_key, held) in up.domains[domain].client.locks.on(name) {
+                let same = (other, other_key) == (index, key);
+                if !same && !held.relies_on().compatible(mode) {
+                    conflicts.push((other, other_key, held.relies_on()));
                 }
             }
         }

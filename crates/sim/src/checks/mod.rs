@@ -4,6 +4,7 @@
 //! the tables of whoever decides.
 
 mod agreement;
+mod blocks;
 mod dead_holders;
 mod exclusion;
 mod fences;
@@ -11,6 +12,7 @@ mod leaks;
 mod outcomes;
 mod owners;
 mod references;
+mod splits;
 mod tables;
 mod value_block;
 mod waiters;
@@ -18,6 +20,7 @@ mod waiters;
 use std::time::Duration;
 
 pub(crate) use dead_holders::Grave;
+pub(crate) use splits::Outvoted;
 pub(crate) use value_block::{Register, lvb_of};
 
 /// An invariant that was broken.

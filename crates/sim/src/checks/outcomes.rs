@@ -156,7 +156,7 @@ impl World {
 
     fn forget_lock(&mut self, index: usize, domain: usize, lock: LockKey, name: LockName) {
         if let Some(membership) = self.membership(index, domain) {
-            membership.client.locks.remove(&lock);
+            membership.client.locks.remove(lock);
         }
         self.check_value_kept(domain, name);
     }

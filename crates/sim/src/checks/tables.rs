@@ -87,3 +87,12 @@ pub(crate) fn same_lock<'a>(
 ) -> Option<&'a LockSnapshot> {
     table.locks.iter().find(|other| other.cookie == lock.cookie && other.node == lock.node)
 }
+
+/// A lock that is twice in a table: its node gives up one of them.
+pub(super) fn twins(resource: &ResourceSnapshot) -> Option<String> {
+    let locks = resource.locks.iter().enumerate();
+    let twin = locks.map(|(at, lock)| (lock, &resource.locks[..at])).find(|(lock, before)| {
+        before.iter().any(|other| (other.node, other.cookie) == (lock.node, lock.cookie))
+    });
+    twin.map(|(lock, _)| format!("{lock:?} on {} is there twice", resource.name))
+}

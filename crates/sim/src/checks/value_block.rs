@@ -53,7 +53,8 @@ impl Register {
         let confirmed = self.confirmed;
         self.may_be.retain(|other| *other > confirmed);
         self.may_be.push(0);
-        self.kept = false;
+        // (A completion that comes late says nothing about what is there now.)
+        self.shaken();
     }
 
     /// Something has happened that may have lost it.
@@ -132,13 +133,12 @@ impl World {
         );
     }
 
-    /// A lock is gone or granted nothing: if nobody is left on the resource, its value may go too.
+    /// A lock is on its way out or down: if nobody is left on the resource, its value may go too.
     pub(crate) fn check_value_kept(&mut self, domain: usize, name: LockName) {
         let mut ups = self.nodes.iter().filter_map(|node| node.up.as_ref());
         let held = ups.any(|up| {
-            let locks = up.domains[domain].client.locks.values();
-            let mut granted = locks.filter(|held| held.name == name && held.mode.is_some());
-            granted.any(|held| held.relies_on() > LockMode::NL)
+            let mut locks = up.domains[domain].client.locks.on(name);
+            locks.any(|(_, held)| held.mode.is_some() && held.relies_on() > LockMode::NL)
         });
         if !held && let Some(register) = self.registers.get_mut(&(domain, name)) {
             register.kept = false;

@@ -6,26 +6,45 @@
 use o2cb::o2dlm::message::Queue;
 use o2cb::o2dlm::{LockSnapshot, ResourceSnapshot};
 
-use super::tables::same_lock;
+use super::tables::{same_lock, twins};
 use crate::user::{Asked, Held};
 use crate::world::World;
 
 impl World {
-    pub(crate) fn check_notices(&mut self, domain: usize) {
+    /// Of every resource when all has settled; before that, of those about which nothing is on its way.
+    pub(crate) fn check_notices(&mut self, domain: usize, settled: bool) {
         let mut wrong = None;
+        let mut twice = None;
         for (at, engine) in self.engines(domain) {
+            // (Whoever may have been taken for dead tells nobody.)
+            if !settled && (engine.is_recovering() || self.may_be_replaced(at)) {
+                continue;
+            }
             let me = self.nodes[at].id;
             for resource in engine.resources().filter(|found| found.owner == Some(me)) {
-                wrong = wrong.or_else(|| self.head_without_notice(domain, &resource));
+                twice = twice.or_else(|| twins(&resource));
+                let quiet =
+                    resource.told && resource.busy.is_empty() && !resource.name.is_recovery();
+                if settled || quiet {
+                    wrong = wrong.or_else(|| self.head_without_notice(domain, &resource, settled));
+                }
             }
         }
         if let Some(wrong) = wrong {
             self.fail("I16 waiters", wrong);
         }
+        if let Some(twice) = twice {
+            self.fail("I15 tables", twice);
+        }
         self.check_noqueue(domain);
     }
 
-    fn head_without_notice(&self, domain: usize, resource: &ResourceSnapshot) -> Option<String> {
+    fn head_without_notice(
+        &self,
+        domain: usize,
+        resource: &ResourceSnapshot,
+        settled: bool,
+    ) -> Option<String> {
         let head = |queue| resource.locks.iter().find(|lock| lock.queue == Some(queue));
         let converting = head(Queue::Converting);
         let blocked = head(Queue::Blocked);
@@ -41,8 +60,17 @@ impl World {
                     && !lock.mode.compatible(wanted)
             }) {
                 in_the_way += 1;
+                let untold = |held: &Held| held.blocks < Some(wanted);
+                // (Whoever gives it up need not be told, but nobody does any more when all has settled.)
+                let stays =
+                    |held: &Held| !held.abandoned && !held.cancelling && held.asked.is_none();
                 let held = self.held_as(domain, resource, lock);
-                if held.is_none_or(|held| held.blocks < Some(wanted)) {
+                let wrong = if settled {
+                    held.is_none_or(untold)
+                } else {
+                    held.is_some_and(|held| untold(held) && stays(held))
+                };
+                if wrong {
                     return Some(format!("{lock:?} on {} has no notice", resource.name));
                 }
             }
@@ -69,6 +97,10 @@ impl World {
     pub(crate) fn check_noqueue(&mut self, domain: usize) {
         let mut wrong = None;
         for (at, engine) in self.engines(domain) {
+            // (What another has taken over meanwhile may be asked for otherwise there.)
+            if self.may_be_replaced(at) {
+                continue;
+            }
             let me = self.nodes[at].id;
             for resource in engine.resources().filter(|found| found.owner == Some(me)) {
                 let waits = |lock: &&LockSnapshot| {

@@ -88,7 +88,7 @@ fn a_peer_that_writes_in_time_starts_the_count_again() {
     let mut world = World::steady(2);
     world.fault(2, "A", Fault::Lost);
     world.run(60_000);
-    let equal = |world: &mut World| world.status(1, "A").slots[1].equal_samples;
+    let equal = |world: &mut World| world.slots(1, "A")[1].equal_samples;
     assert!((29..=30).contains(&equal(&mut world)));
     // Its write timeout would have it fenced for its own slot.
     world.heal(2, "A");
@@ -157,7 +157,7 @@ fn a_peer_with_another_dead_threshold_is_live_all_the_same() {
         world.run(2_000);
     }
     assert_eq!(world.told(1), ["up 2"]);
-    assert_eq!(world.status(1, "A").slots[1].dead_ms, 14_000);
+    assert_eq!(world.slots(1, "A")[1].dead_ms, 14_000);
 }
 
 // Behaviour 58.
@@ -223,7 +223,7 @@ fn a_node_has_an_age() {
     world.crash(2);
     world.run(20_000);
     let now = world.now();
-    let slots = world.status(1, "A").slots;
+    let slots = world.slots(1, "A");
     assert_eq!(slots.iter().map(|slot| slot.node).collect::<Vec<_>>(), [node(1), node(2)]);
     assert!(slots[0].age(now).is_some_and(|age| age.as_millis() < 2_000));
     assert!(slots[1].age(now).is_some_and(|age| age.as_millis() >= 18_000));

@@ -199,3 +199,16 @@ fn a_region_under_a_lock_domain_cannot_be_removed() {
     heartbeat.domain_down("A");
     assert_eq!(heartbeat.remove_region(now, a, 0), Ok(()));
 }
+
+#[test]
+fn a_region_that_comes_after_the_domain_of_its_name_cannot_be_removed_under_it() {
+    let mut world = World::steady(1);
+    world.host(1).heartbeat.domain_up("B");
+    world.start(1, "B");
+    world.run(20_000);
+    let (now, id) = (world.now(), world.id(1, "B"));
+    let removed = world.host(1).heartbeat.remove_region(now, id, 0);
+    assert_eq!(removed, Err(HeartbeatError::Pinned("B".to_owned())));
+    world.host(1).heartbeat.domain_down("B");
+    world.remove(1, "B");
+}

@@ -5,7 +5,8 @@ use std::io;
 use std::num::NonZeroU64;
 
 use super::super::{
-    Block, BlockSize, Heartbeat, HeartbeatConfig, Mode, Negotiation, Output, RegionId, RegionStatus,
+    Block, BlockSize, Heartbeat, HeartbeatConfig, Mode, Negotiation, Output, RegionId,
+    RegionStatus, SlotStatus,
 };
 use crate::{NodeId, NodeMap, Now};
 
@@ -149,6 +150,11 @@ impl World {
     pub(super) fn status(&mut self, number: u8, region: &str) -> RegionStatus<'_> {
         let id = self.id(number, region);
         self.host(number).heartbeat.region(id).expect("a region")
+    }
+
+    pub(super) fn slots(&mut self, number: u8, region: &str) -> Vec<SlotStatus> {
+        let id = self.id(number, region);
+        self.host(number).heartbeat.slots(id).collect()
     }
 
     /// The node is no more: it neither reads, writes nor answers.

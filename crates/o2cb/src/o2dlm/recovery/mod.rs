@@ -102,6 +102,21 @@ impl Recovery {
         self.dead
     }
 
+    /// Who drives it.
+    pub(super) fn master(&self) -> Option<NodeId> {
+        self.master
+    }
+
+    /// Members that this node, which drives it, waits for.
+    pub(super) fn outstanding(&self) -> NodeMap {
+        match self.phase {
+            Phase::Beginning { outstanding, .. }
+            | Phase::Collecting { outstanding }
+            | Phase::Finalizing { outstanding, .. } => outstanding,
+            Phase::Idle | Phase::Electing | Phase::Waiting => NodeMap::EMPTY,
+        }
+    }
+
     pub(super) fn is_active(&self) -> bool {
         self.active
     }
@@ -116,7 +131,9 @@ impl Domain {
             && matches!(self.recovery.phase, Phase::Idle)
         {
             let recovery = &mut self.recovery;
-            if recovery.master.is_some_and(|master| recovery.pending.contains(master)) {
+            if recovery.master.is_some_and(|master| recovery.pending.contains(master))
+                && !planted(Mutant::StaleRecoveryMaster)
+            {
                 recovery.master = None;
             }
             if recovery.dead.is_none_or(|dead| !recovery.pending.contains(dead)) {

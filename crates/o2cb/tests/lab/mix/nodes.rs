@@ -11,6 +11,9 @@ use super::{DOMAIN, NAMES, pause};
 use crate::ours::{RECOVERY, SOON};
 use crate::process::{self, Process};
 
+/// After that everything has been sent again.
+const HEALING: Duration = Duration::from_secs(4);
+
 /// Two kernels, numbered 0 and 1 here, and two of ours.
 pub(super) struct Nodes<'lab> {
     lab: &'lab Lab,
@@ -42,6 +45,8 @@ impl<'lab> Nodes<'lab> {
     /// All four are in the domain and at work when this returns.
     pub(super) fn start(lab: &'lab Lab, seed: u64) -> Result<Nodes<'lab>, Error> {
         let directory = std::env::temp_dir().join(format!("stackglue-mix-{seed}"));
+        // Logs of an earlier run would be taken for this one's.
+        let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).expect("a directory for logs");
         let mut nodes = Nodes {
             lab,
@@ -131,7 +136,8 @@ impl<'lab> Nodes<'lab> {
         Ok(())
     }
 
-    /// Pulls a kernel's cable, for a time.
+    /// Pulls a kernel's cable, for a time, and waits until TCP has sent again what was lost meanwhile. A
+    /// cut before that would be one long one for TCP, which waits twice as long each time, and for quorum.
     pub(super) fn cut(&mut self, one: usize, time: Duration) -> Result<(), Error> {
         if self.kernels[one].is_none() {
             return Ok(());
@@ -139,7 +145,9 @@ impl<'lab> Nodes<'lab> {
         self.say(&format!("cuts off kernel {one} for {time:?}"));
         self.guest(one).link(false)?;
         pause(time);
-        self.guest(one).link(true)
+        self.guest(one).link(true)?;
+        pause(time.min(HEALING));
+        Ok(())
     }
 
     pub(super) fn pause_kernel(&mut self, one: usize, time: Duration) -> Result<(), Error> {

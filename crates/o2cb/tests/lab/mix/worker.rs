@@ -46,6 +46,9 @@ fn node() {
         lock.unlock().wait().expect("unlocked");
     }
     us.leave();
+    for peer in ours.node.status().nodes {
+        assert_eq!(peer.counters.bad_frames, 0, "{peer:?}");
+    }
     ours.stop();
 }
 
