@@ -28,12 +28,16 @@ fn a_command_says_what_it_printed_and_how_it_ended() -> Result<(), Error> {
 #[test]
 fn a_job_is_heard_while_it_runs_and_after_it_was_killed() -> Result<(), Error> {
     shared(bare(), |lab| {
-        let job = lab.guest(1).spawn("echo first; sleep 600 & wait")?;
+        // Not `sleep` itself: another test's may still be there.
+        let job =
+            lab.guest(1).spawn("cp /bin/sleep /run/doze; echo first; /run/doze 600 & wait")?;
         job.wait_for("first", SOON)?;
+        let dozes = || lab.guest(1).exec("pidof doze").map(|output| output.code);
         assert!(!job.has_ended());
+        assert!(eventually(SOON, || dozes().is_ok_and(|code| code == 0)));
         let output = job.kill()?;
         assert_eq!((&*output.stdout, output.code), ("first\n", 128 + 9));
-        assert_eq!(lab.guest(1).exec("pidof sleep")?.code, 1, "what it started is gone too");
+        assert!(eventually(SOON, || dozes().is_ok_and(|code| code == 1)), "what it started stays");
         Ok(())
     })
 }
