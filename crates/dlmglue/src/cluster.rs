@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use dlm::{Errno, NodeNumber, ResourceName};
 use parking_lot::Mutex;
 use stackglue::{ConnectError, Connection, Glue, ProtocolVersion, RecoveryHandler};
 
 use crate::acquire::Acquire;
-use crate::epoch::{EPOCH_NAME, Epochs};
+use crate::epoch::{Clock, EPOCH_NAME, Epochs};
 use crate::error::{Error, ErrorKind, Holder};
 use crate::glue_lock::{self, GlueProtocol};
 use crate::membership::Membership;
@@ -41,6 +41,7 @@ pub struct ClusterOptions {
     cluster: String,
     membership: Membership,
     recovery: RecoveryHandler,
+    clock: Clock,
 }
 
 impl ClusterOptions {
@@ -52,6 +53,7 @@ impl ClusterOptions {
             cluster: String::new(),
             membership: Membership::new(),
             recovery: Box::new(|_| ()),
+            clock: Arc::new(SystemTime::now),
         }
     }
 
@@ -82,6 +84,13 @@ impl ClusterOptions {
         self
     }
 
+    /// What tells the time for [fencing tokens](crate#fencing-tokens): the system's clock, unless this is
+    /// called. For tests and simulations.
+    pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> ClusterOptions {
+        self.clock = Arc::new(now);
+        self
+    }
+
     /// Joins. Blocks as long as the stack takes.
     ///
     /// # Errors
@@ -98,7 +107,8 @@ impl ClusterOptions {
             Arc::new(GlueProtocol(version)),
             self.recovery,
         )?;
-        Ok(Cluster::over(Arc::new(Joined(Arc::new(connection))), self.membership))
+        let joined = Arc::new(Joined(Arc::new(connection)));
+        Ok(Cluster::over(joined, self.membership, self.clock))
     }
 }
 
@@ -156,7 +166,8 @@ impl Cluster {
     /// holds is in the way of the other. For programs that want to see contention without a second
     /// host.
     pub fn beside(&self) -> Cluster {
-        Cluster::over(Arc::clone(&self.0.joined), self.0.membership.clone())
+        let clock = self.0.epochs.clock();
+        Cluster::over(Arc::clone(&self.0.joined), self.0.membership.clone(), clock)
     }
 
     /// The lock of that name (1 to 64 bytes, any; 32 on `o2cb`), which excludes every other user in
@@ -217,10 +228,10 @@ impl Cluster {
         self.0.membership.lost()
     }
 
-    fn over(joined: Arc<Joined>, membership: Membership) -> Cluster {
+    fn over(joined: Arc<Joined>, membership: Membership, clock: Clock) -> Cluster {
         let inner = Arc::new(Inner {
             table: Table::new(),
-            epochs: Epochs::new(glue_lock::resource(&joined.0, EPOCH_NAME)),
+            epochs: Epochs::new(glue_lock::resource(&joined.0, EPOCH_NAME), clock),
             leaving: Mutex::default(),
             membership,
             worker: Worker::new(),
@@ -266,7 +277,8 @@ impl Inner {
     }
 
     pub(crate) fn lose(&self) {
-        for resource in self.table.all() {
+        // Those too that are being given back: nobody takes them any more.
+        for resource in self.table.all().iter().chain(self.leaving.lock().iter()) {
             resource.lose();
         }
         self.epochs.resource.lose();
@@ -422,5 +434,85 @@ impl From<Failure> for ErrorKind {
             Failure::Refused(errno) => ErrorKind::Refused(errno),
             Failure::Lost => ErrorKind::Lost(String::new()),
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::OnceLock;
+
+    use dlm::{LockFlags, Mode, StatusFlags};
+    use stackglue::{
+        Abandoned, Callback, ConnectRefused, ConnectRequest, Lksb, LockingProtocol, Plugin,
+        ResourceView, StackConnection,
+    };
+
+    use super::*;
+
+    /// A stack that grants everything and takes nothing back.
+    #[derive(Clone, Default)]
+    struct Greedy(Arc<OnceLock<Arc<dyn LockingProtocol>>>);
+
+    impl Plugin for Greedy {
+        fn name(&self) -> &'static str {
+            "o2cb"
+        }
+        fn connect(
+            &self,
+            request: ConnectRequest<'_>,
+        ) -> Result<Box<dyn StackConnection>, ConnectRefused> {
+            let _ = self.0.set(request.protocol);
+            Ok(Box::new(self.clone()))
+        }
+    }
+
+    impl StackConnection for Greedy {
+        fn version(&self) -> ProtocolVersion {
+            VERSION
+        }
+        fn this_node(&self) -> Result<NodeNumber, Errno> {
+            Ok(NodeNumber(1))
+        }
+        fn lock(
+            &self,
+            mode: Mode,
+            lksb: &Lksb,
+            _: LockFlags,
+            _: ResourceName<'_>,
+        ) -> Result<(), Errno> {
+            let granted = lksb.post(Callback::lock(None, StatusFlags::empty(), Some(mode)));
+            if let (Some(callback), Some(protocol)) = (granted, self.0.get()) {
+                lksb.deliver(callback, protocol);
+            }
+            Ok(())
+        }
+        fn unlock(&self, _: &Lksb, _: LockFlags) -> Result<(), Errno> {
+            Ok(())
+        }
+        fn abandon(&self, _: &Lksb) -> Result<Abandoned, Errno> {
+            Err(Errno::EOPNOTSUPP)
+        }
+        fn visit_resources(&self, _: &mut dyn FnMut(ResourceView<'_>)) {}
+        fn dump_lksb(&self, _: &Lksb) -> String {
+            String::new()
+        }
+        fn disconnect(&self) -> Result<(), Errno> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_has_lost_membership_waits_for_no_lock_that_it_was_giving_back() {
+        let glue = Glue::new();
+        glue.register(Arc::new(Greedy::default())).expect("the first");
+        let membership = Membership::new();
+        let options = ClusterOptions::new("group").membership(&membership);
+        let cluster = options.connect(&glue).expect("it takes all");
+        drop(cluster.lock("name").expect("a name").try_lock_for(std::time::Duration::ZERO));
+        assert_eq!(cluster.release_unused(), 1);
+        let leaving = cluster.0.leaving.lock().clone();
+        assert!(leaving.iter().all(|resource| !resource.is_gone()));
+        membership.lose("fenced");
+        assert!(leaving.len() == 1 && leaving.iter().all(|resource| resource.is_gone()));
     }
 }

@@ -23,16 +23,24 @@ use crate::resource::{Resource, TOKEN_SEQUENCE_BITS};
 /// The name of the resource that counts epochs.
 pub(crate) const EPOCH_NAME: &[u8] = b".stackglue.epoch";
 
+/// What tells the time.
+pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
 /// The epochs of a group.
 pub(crate) struct Epochs {
     pub(crate) resource: Arc<Resource>,
+    clock: Clock,
     /// The highest that this node has seen, for when the count is lost.
     seen: AtomicU64,
 }
 
 impl Epochs {
-    pub(crate) fn new(resource: Arc<Resource>) -> Epochs {
-        Epochs { resource, seen: AtomicU64::new(0) }
+    pub(crate) fn new(resource: Arc<Resource>, clock: Clock) -> Epochs {
+        Epochs { resource, clock, seen: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        Arc::clone(&self.clock)
     }
 
     /// The first token of a new epoch. To be called by who holds EX of the epochs' resource.
@@ -42,7 +50,8 @@ impl Epochs {
             .block
             .value()
             .and_then(|value| value.as_bytes().try_into().ok().map(u64::from_be_bytes));
-        let epoch = next_epoch(counted, self.seen.load(Ordering::Relaxed), since_2020());
+        let now = since_2020((self.clock)());
+        let epoch = next_epoch(counted, self.seen.load(Ordering::Relaxed), now);
         self.seen.store(epoch, Ordering::Relaxed);
         let token = epoch << TOKEN_SEQUENCE_BITS | 1;
         // The resource has a token as any other; it is nobody's.
@@ -62,9 +71,9 @@ fn next_epoch(counted: Option<u64>, seen: u64, now: Duration) -> u64 {
     next.min(u64::MAX >> TOKEN_SEQUENCE_BITS)
 }
 
-fn since_2020() -> Duration {
+fn since_2020(now: SystemTime) -> Duration {
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800);
-    SystemTime::now().duration_since(start).unwrap_or_default()
+    now.duration_since(start).unwrap_or_default()
 }
 
 #[cfg(all(test, not(loom)))]

@@ -25,10 +25,10 @@ pub mod volume;
 pub use crc::crc_le;
 pub use driver::{
     DomainStatus, FenceHandler, NodeOptions, NodeStatus, O2cbNode, PeerStatus, RegionOptions,
-    StartError,
+    StartError, mode_of,
 };
 pub use node::{NODES_MAX, NodeId, NodeMap};
-pub use plugin::O2cbPlugin;
+pub use plugin::{O2cbPlugin, o2dlm_flags, o2dlm_mode};
 pub use settings::{Settings, SettingsError};
 pub use timeouts::{HEARTBEAT_PERIOD_MS, Timeouts, TimeoutsError};
 

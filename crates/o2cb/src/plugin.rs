@@ -429,8 +429,12 @@ fn errno_of(status: Status) -> Errno {
     status.errno().err().unwrap_or(Errno::EINVAL)
 }
 
-/// Modes pass unchanged; the kernel crashes on those that o2dlm does not have, this one refuses.
-fn o2dlm_mode(mode: Mode) -> Result<LockMode, Errno> {
+/// A mode of the glue in the words of o2dlm. The kernel crashes on those that o2dlm does not have.
+///
+/// # Errors
+///
+/// `EINVAL`: o2dlm does not have it.
+pub fn o2dlm_mode(mode: Mode) -> Result<LockMode, Errno> {
     match mode {
         Mode::NL => Ok(LockMode::NL),
         Mode::PR => Ok(LockMode::PR),
@@ -439,9 +443,13 @@ fn o2dlm_mode(mode: Mode) -> Result<LockMode, Errno> {
     }
 }
 
-/// Flags that mean nothing to o2dlm are dropped; two are passed on, for it to refuse
-/// (`stack_o2cb.c: flags_to_o2dlm`).
-fn o2dlm_flags(flags: LockFlags) -> Result<LkmFlags, Errno> {
+/// Flags of the glue in the words of o2dlm (`stack_o2cb.c: flags_to_o2dlm`). Those that mean nothing to
+/// it are dropped.
+///
+/// # Errors
+///
+/// `EINVAL`: `ORPHAN`, `TIMEOUT`, and `CANCEL`, which is none of a lock.
+pub fn o2dlm_flags(flags: LockFlags) -> Result<LkmFlags, Errno> {
     if flags.intersects(LockFlags::ORPHAN | LockFlags::TIMEOUT | LockFlags::CANCEL) {
         return Err(Errno::EINVAL);
     }

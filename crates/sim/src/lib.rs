@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cached;
 mod campaign;
 mod chaos;
 mod checks;

@@ -200,7 +200,7 @@ impl World {
                 self.perform(index, output);
             } else if let Some(link) = up.stack.next_dirty() {
                 self.write(index, link);
-            } else {
+            } else if !self.serve_cache(index) {
                 break;
             }
             if self.violation.is_some() {

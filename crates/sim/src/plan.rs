@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     /// What a user waits between two things that it does, in milliseconds.
     pub(crate) think_ms: (u64, u64),
     pub(crate) habits: Habits,
+    /// Programs of a node that cache locks, if there are any.
+    pub(crate) cached: Option<CachedPlan>,
     pub(crate) timeouts: Timeouts,
     /// Heartbeat regions of global mode; none is local mode with one region.
     pub(crate) global_regions: usize,
@@ -111,6 +113,14 @@ pub(crate) struct Habits {
     pub(crate) locks_max: usize,
 }
 
+/// Programs that cache locks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CachedPlan {
+    pub(crate) names: u64,
+    /// Users on each node.
+    pub(crate) users: usize,
+}
+
 /// How bytes travel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NetPlan {
@@ -138,6 +148,7 @@ impl Plan {
             users: rng.pick(&[1, 2, 2, 4]),
             think_ms: rng.pick(&[(1, 60), (5, 300), (50, 2000), (1, 2500)]),
             habits: habits(&mut rng),
+            cached: cached(seed),
             timeouts,
             global_regions: rng.pick(&[0, 0, 0, 1, 3]),
             start_ms: 3000,
@@ -181,6 +192,13 @@ fn numbers(count: u8, rng: &mut Rng) -> Vec<u8> {
         }
         _ => (1..=count).collect(),
     }
+}
+
+/// Each sixth seed has programs that cache locks.
+fn cached(seed: u64) -> Option<CachedPlan> {
+    let mut rng = Rng::new(seed ^ 0x00CA_C4ED);
+    let plan = CachedPlan { names: rng.pick(&[1, 2, 3, 8]), users: rng.pick(&[1, 2, 3]) };
+    matches!(seed % 12, 0 | 8).then_some(plan)
 }
 
 fn timings(rng: &mut Rng) -> Timeouts {

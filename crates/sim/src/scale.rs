@@ -94,6 +94,7 @@ fn plan(nodes: u8) -> Plan {
         names: 1,
         users: 0,
         think_ms: (1, 1),
+        cached: None,
         habits: Habits {
             heeds_notices: 100,
             unlocks: 0,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use o2cb::o2dlm::LockKey;
 use o2cb::o2dlm::message::{LkmFlags, LockMode, LockName};
 
+use crate::cached::{CACHED, Cache};
 use crate::checks::{Grave, lvb_of};
 use crate::world::{Happens, Phase, World};
 
@@ -91,6 +92,8 @@ pub(crate) struct Client {
     pub(crate) locks: Locks,
     /// Users that are dead, by number: until somebody takes their place.
     dead: BTreeMap<usize, Duration>,
+    /// What a program caches, in worlds where one does.
+    pub(crate) cache: Option<Cache>,
 }
 
 impl World {
@@ -98,9 +101,10 @@ impl World {
         for user in 0..self.plan.users {
             self.plan_turn(index, domain, user);
         }
+        self.start_cache(index, domain);
     }
 
-    fn plan_turn(&mut self, index: usize, domain: usize, user: usize) {
+    pub(crate) fn plan_turn(&mut self, index: usize, domain: usize, user: usize) {
         let wait = self.millis(self.plan.think_ms);
         self.node_after(wait, index, Happens::User { domain, user });
     }
@@ -132,6 +136,9 @@ impl World {
     }
 
     pub(crate) fn user_turn(&mut self, index: usize, domain: usize, user: usize) {
+        if user >= self.plan.users {
+            return self.cached_turn(index, domain, user);
+        }
         let now = self.now;
         let works = self.users_work();
         let Some(membership) = self.membership(index, domain) else { return };
@@ -208,25 +215,26 @@ impl World {
                 at => format!("name {at}"),
             }
         };
-        self.lock_as(index, domain, user, &name, mode, flags);
+        let name = LockName::new(name.as_bytes()).expect("a name");
+        self.lock_as(index, domain, user, name, mode, flags);
     }
 
     /// A lock on a name of the first domain, and nothing besides.
     pub(crate) fn lock_name(&mut self, index: usize, name: &str, mode: LockMode) {
+        let name = LockName::new(name.as_bytes()).expect("a name");
         self.lock_as(index, 0, 0, name, mode, LkmFlags::empty());
         self.settle(index);
     }
 
-    fn lock_as(
+    pub(crate) fn lock_as(
         &mut self,
         index: usize,
         domain: usize,
         user: usize,
-        name: &str,
+        name: LockName,
         mode: LockMode,
         flags: LkmFlags,
-    ) {
-        let name = LockName::new(name.as_bytes()).expect("a name");
+    ) -> Option<LockKey> {
         let asked =
             self.in_domain(index, domain, |domain, now| domain.lock(now, name, mode, flags));
         let me = self.nodes[index].id;
@@ -251,9 +259,11 @@ impl World {
                     membership.client.locks.insert(key, held);
                 }
                 self.after_domain(index, domain);
+                Some(key)
             }
             refused => {
                 self.fail("I3 accepted", format!("n{me} is refused a lock: {refused:?}"));
+                None
             }
         }
     }
@@ -264,10 +274,27 @@ impl World {
         flags.set(LkmFlags::NOQUEUE, self.rng.chance(habits.noqueue));
         flags.set(LkmFlags::VALBLK, self.rng.chance(habits.value_block));
         let Some(held) = self.held(index, domain, key) else { return };
+        let (name, mode) = (held.name, held.mode);
+        let writes = flags.contains(LkmFlags::VALBLK) && mode == Some(LockMode::EX);
+        let put = writes.then(|| self.new_value((domain, name)));
+        self.convert_as(index, domain, key, to, flags, put, &lvb_of(put.unwrap_or(0)));
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a conversion is made of")]
+    pub(crate) fn convert_as(
+        &mut self,
+        index: usize,
+        domain: usize,
+        key: LockKey,
+        to: LockMode,
+        flags: LkmFlags,
+        put: Option<u64>,
+        lvb: &[u8; 64],
+    ) {
+        let Some(held) = self.held(index, domain, key) else { return };
         let (name, user, mode) = (held.name, held.user, held.mode);
         let valblk = flags.contains(LkmFlags::VALBLK);
-        let put = (valblk && mode == Some(LockMode::EX)).then(|| self.new_value((domain, name)));
-        let reads = valblk && put.is_none() && to > LockMode::NL;
+        let reads = valblk && mode != Some(LockMode::EX) && to > LockMode::NL;
         let noqueue = flags.contains(LkmFlags::NOQUEUE);
         if let Some(held) = self.held(index, domain, key) {
             held.asked = Some(Asked::Convert { to, put, reads, noqueue });
@@ -284,24 +311,34 @@ impl World {
                 "n{me} d{domain}.u{user} convert {name} to {to:?} {flags:?} put {put:?} {key:?}"
             )
         });
-        let lvb = lvb_of(put.unwrap_or(0));
         let asked =
-            self.in_domain(index, domain, |domain, now| domain.convert(now, key, to, flags, &lvb));
+            self.in_domain(index, domain, |domain, now| domain.convert(now, key, to, flags, lvb));
         self.accepted(index, domain, "convert", asked);
     }
 
     pub(crate) fn unlock(&mut self, index: usize, domain: usize, key: LockKey) {
         let valblk = self.rng.chance(self.plan.habits.value_block);
         let Some(held) = self.held(index, domain, key) else { return };
-        let (name, user, mode) = (held.name, held.user, held.mode);
+        let (name, mode) = (held.name, held.mode);
         let put = (valblk && mode == Some(LockMode::EX)).then(|| self.new_value((domain, name)));
+        self.unlock_as(index, domain, key, put, put.map(lvb_of).as_ref());
+    }
+
+    pub(crate) fn unlock_as(
+        &mut self,
+        index: usize,
+        domain: usize,
+        key: LockKey,
+        put: Option<u64>,
+        lvb: Option<&[u8; 64]>,
+    ) {
+        let Some(held) = self.held(index, domain, key) else { return };
+        let (name, user) = (held.name, held.user);
         self.give_up(index, domain, key, put);
         let me = self.nodes[index].id;
         self.note(|| format!("n{me} d{domain}.u{user} unlock {name} put {put:?} {key:?}"));
-        let lvb = lvb_of(put.unwrap_or(0));
         self.coverage.count("unlock");
-        let asked =
-            self.in_domain(index, domain, |domain, now| domain.unlock(now, key, put.map(|_| &lvb)));
+        let asked = self.in_domain(index, domain, |domain, now| domain.unlock(now, key, lvb));
         self.accepted(index, domain, "unlock", asked);
     }
 
@@ -343,7 +380,8 @@ impl World {
     pub(crate) fn heed(&mut self, index: usize, domain: usize, key: LockKey) {
         let phase = self.phase;
         let Some(held) = self.held(index, domain, key) else { return };
-        let Some(wanted) = held.blocks else { return };
+        // A cache heeds by itself.
+        let Some(wanted) = held.blocks.filter(|_| held.user != CACHED) else { return };
         match held.asked {
             None if !held.cancelling => {
                 let keeps = match wanted {
@@ -396,6 +434,9 @@ impl World {
                 self.abandon(index, domain, key);
             }
         }
+        if self.plan.cached.is_some() && self.rng.chance(50) {
+            self.end_cache(index, 0);
+        }
         let me = self.nodes[index].id;
         self.note(|| format!("n{me} u{user} is killed"));
     }
@@ -429,6 +470,7 @@ impl World {
 
     /// The users of a domain give up all that they have: it is about to be left.
     pub(crate) fn begin_to_leave(&mut self, index: usize, domain: usize) {
+        self.end_cache(index, domain);
         let Some(membership) = self.membership(index, domain) else { return };
         membership.leaves = true;
         let keys: Vec<LockKey> = membership.client.locks.keys().copied().collect();
@@ -443,6 +485,7 @@ impl World {
     pub(crate) fn give_up_all(&mut self, index: usize) -> bool {
         let mut any = false;
         for domain in 0..self.plan.domains {
+            self.end_cache(index, domain);
             let Some(membership) = self.membership(index, domain) else { continue };
             let locks = membership.client.locks.iter();
             let free: Vec<(LockKey, bool)> =

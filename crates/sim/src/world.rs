@@ -7,7 +7,7 @@ use std::time::Duration;
 use o2cb::NodeId;
 use o2cb::heartbeat::RegionId;
 
-use crate::checks::{Grave, Outvoted, Register, Violation};
+use crate::checks::{CachedName, Grave, Outvoted, Register, Violation};
 use crate::coverage::Coverage;
 use crate::log::Log;
 use crate::network::{Item, Network};
@@ -143,6 +143,10 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) storage: Storage,
     pub(crate) registers: BTreeMap<Name, Register>,
+    /// Names whose locks are cached.
+    pub(crate) cached_names: BTreeMap<Name, CachedName>,
+    /// Values that users of cached locks have written.
+    pub(crate) cached_values: u64,
     pub(crate) graves: Vec<Grave>,
     /// By node: whether it has to stop.
     pub(crate) outvoted: Vec<Option<Outvoted>>,
@@ -174,6 +178,8 @@ impl World {
             network: Network::new(plan.nodes.len()),
             storage: Storage::new(plan.nodes.len(), plan.global_regions.max(1)),
             registers: BTreeMap::new(),
+            cached_names: BTreeMap::new(),
+            cached_values: 0,
             graves: Vec::new(),
             outvoted: vec![None; plan.nodes.len()],
             ambushes: Vec::new(),

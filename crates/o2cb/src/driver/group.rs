@@ -271,7 +271,7 @@ impl Group {
 }
 
 /// A mode of o2dlm in the words of the glue.
-pub(crate) fn mode_of(mode: LockMode) -> Mode {
+pub fn mode_of(mode: LockMode) -> Mode {
     match mode {
         LockMode::NL => Mode::NL,
         LockMode::PR => Mode::PR,

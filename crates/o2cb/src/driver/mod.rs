@@ -28,7 +28,8 @@ pub use options::{FenceHandler, NodeOptions, RegionOptions, StartError};
 pub use status::{DomainStatus, NodeStatus, PeerStatus};
 
 use group::Deliveries;
-pub(crate) use group::{Group, Pending, mode_of};
+pub use group::mode_of;
+pub(crate) use group::{Group, Pending};
 use inner::Inner;
 
 use crate::heartbeat::{Heartbeat, HeartbeatConfig, Mode, RegionId};

@@ -44,6 +44,9 @@ impl World {
                 let connected = up.stack.connected_nodes();
                 return Some(format!("n{me} is connected to {connected:?} only"));
             }
+            if let Some(why) = self.cached_user(at) {
+                return Some(why);
+            }
             if !self.is_where_wanted(at) {
                 return Some(format!("n{me} is not in every domain that it wants to be in"));
             }

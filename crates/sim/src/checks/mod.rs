@@ -5,6 +5,7 @@
 
 mod agreement;
 mod blocks;
+mod cached;
 mod dead_holders;
 mod exclusion;
 mod fences;
@@ -19,6 +20,7 @@ mod waiters;
 
 use std::time::Duration;
 
+pub(crate) use cached::CachedName;
 pub(crate) use dead_holders::Grave;
 pub(crate) use splits::Outvoted;
 pub(crate) use value_block::{Register, lvb_of};

@@ -13,18 +13,22 @@ const CHECK: &str = "I2 one outcome";
 impl World {
     /// The user of a lock is told something.
     pub(crate) fn observe(&mut self, index: usize, domain: usize, event: Event) {
-        match event {
+        let cached = self.cached_lock(index, domain, &event);
+        match &event {
             Event::Granted { lock, mode, lvb } => {
-                self.granted(index, domain, lock, mode, lvb.as_deref());
+                self.granted(index, domain, *lock, *mode, lvb.as_deref());
             }
             Event::Refused { lock, status, gone } => {
-                self.refused(index, domain, lock, status, gone);
+                self.refused(index, domain, *lock, *status, *gone);
             }
             Event::Unlocked { lock, status, gone } => {
-                self.unlocked(index, domain, lock, status, gone);
+                self.unlocked(index, domain, *lock, *status, *gone);
             }
-            Event::Blocked { lock, level } => self.blocked(index, domain, lock, level),
+            Event::Blocked { lock, level } => self.blocked(index, domain, *lock, *level),
             _ => {}
+        }
+        if let Some(cached) = cached.filter(|_| self.violation.is_none()) {
+            self.tell_cache(index, domain, cached, &event);
         }
     }
 

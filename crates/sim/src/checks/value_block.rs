@@ -4,6 +4,8 @@
 //! no mark for a value that is not valid: it reads as zeros, which is allowed only where something may
 //! have lost it: a death, or a moment at which nobody held a lock on the resource.
 
+use std::collections::BTreeMap;
+
 use o2cb::NodeId;
 use o2cb::o2dlm::message::{LockMode, LockName};
 
@@ -20,6 +22,8 @@ pub(crate) struct Register {
     kept: bool,
     /// Nobody has died since the last value was written.
     calm: bool,
+    /// The numbers of blocks that caches have written.
+    blocks: BTreeMap<[u8; 64], u64>,
 }
 
 impl Register {
@@ -61,6 +65,22 @@ impl Register {
     pub(crate) fn shaken(&mut self) {
         self.kept = false;
         self.calm = false;
+    }
+
+    /// The value of that number is a block of a cache.
+    pub(crate) fn is_block(&mut self, value: u64, block: &[u8; 64]) {
+        self.blocks.insert(*block, value);
+    }
+
+    /// Which value that is, and whether it is one that nobody has written.
+    fn number(&self, lvb: &[u8; 64]) -> (u64, bool) {
+        let value = value_of(lvb);
+        match self.blocks.get(lvb) {
+            Some(number) => (*number, false),
+            // A cache that had no token yet knew nothing.
+            None if lvb[0] == 1 && lvb[1..] == [0; 63] => (0, false),
+            None => (value, *lvb != lvb_of(value)),
+        }
     }
 
     fn may_be(&self, value: u64) -> bool {
@@ -113,9 +133,8 @@ impl World {
         if self.may_be_replaced(index) {
             return;
         }
-        let value = value_of(lvb);
-        let torn = *lvb != lvb_of(value);
         let register = self.registers.entry(name).or_default();
+        let (value, torn) = register.number(lvb);
         let right = register.may_be(value) || (value == 0 && !register.kept);
         if right && !torn {
             if register.may_be(value) {
@@ -129,7 +148,10 @@ impl World {
         let (me, register) = (self.nodes[index].id, register.clone());
         self.fail(
             "I10 value block",
-            format!("n{me} reads {value} (torn: {torn}) of {}, could be {register:?}", name.1),
+            format!(
+                "n{me} reads {value} (torn: {torn}) of {}: {lvb:?}, could be {register:?}",
+                name.1
+            ),
         );
     }
 
