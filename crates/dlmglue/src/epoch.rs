@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::block::Value;
+use crate::mutants::{Mutant, planted};
 use crate::resource::{Resource, TOKEN_SEQUENCE_BITS};
 
 /// The name of the resource that counts epochs.
@@ -66,6 +67,11 @@ impl Epochs {
 }
 
 fn next_epoch(counted: Option<u64>, seen: u64, now: Duration) -> u64 {
+    if planted(Mutant::EpochNotCounted)
+        && let Some(counted) = counted
+    {
+        return counted;
+    }
     let clock = (now.as_micros() / 10) as u64;
     let next = counted.unwrap_or(0).max(seen).saturating_add(1).max(clock);
     next.min(u64::MAX >> TOKEN_SEQUENCE_BITS)

@@ -77,6 +77,7 @@ mod glue_lock;
 mod level;
 mod lock;
 mod membership;
+pub mod mutants;
 mod queue;
 mod resource;
 mod rwlock;

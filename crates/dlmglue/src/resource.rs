@@ -9,6 +9,7 @@ use dlm::{Errno, LVB_LEN_MAX};
 use stackglue::Lksb;
 
 use crate::block::Block;
+use crate::mutants::{Mutant, planted};
 use crate::queue::{Failure, Ticket};
 use crate::state::{Call, CallKind, Missing, State};
 use crate::sync::{Mutex, MutexGuard};
@@ -90,7 +91,7 @@ impl Resource {
     #[cold]
     fn look_again(&self) {
         let state = self.state.lock();
-        if !state.lacks(Missing::Look) {
+        if !state.lacks(Missing::Look) && !planted(Mutant::NotLookedAgain) {
             self.run(state);
         }
     }
@@ -202,7 +203,7 @@ impl Resource {
         loop {
             let call = state.step(&self.word);
             let wakers = state.queue.take_wakers();
-            let silent = state.lacks(Missing::WakeUp);
+            let silent = state.lacks(Missing::WakeUp) || planted(Mutant::NobodyWoken);
             drop(state);
             if !silent {
                 wakers.into_iter().for_each(Waker::wake);
@@ -215,7 +216,10 @@ impl Resource {
     }
 
     fn make(&self, call: Call) -> Result<(), Errno> {
-        let written = |from: Level| (from == Level::EX).then(|| self.block.to_bytes());
+        let written = |from: Level| {
+            let written = from == Level::EX && !planted(Mutant::ValueNotWritten);
+            written.then(|| self.block.to_bytes())
+        };
         match call.kind {
             CallKind::Lock { level, convert, noqueue } => self.lock.lock(level, convert, noqueue),
             CallKind::Down { from, to } => self.lock.down(to, written(from)),
@@ -266,7 +270,7 @@ impl Resource {
 
     fn take_over(&self, state: &mut State, before: Level, now: Level) {
         // With PR nothing can have changed.
-        if before == Level::NL && now != Level::NL {
+        if before == Level::NL && now != Level::NL && !planted(Mutant::ValueNotTakenOver) {
             self.block.load(self.lock.value().as_ref());
             self.stays.fetch_add(1, Ordering::Relaxed);
         }
@@ -316,6 +320,9 @@ impl Stamp {
 /// The token of a grant whose predecessor had `last`; 0 when it has to be had from elsewhere:
 /// nobody knows the last one, or its epoch is used up.
 fn next_token(last: u64) -> u64 {
+    if planted(Mutant::TokenNotRaised) {
+        return last;
+    }
     let next = last.wrapping_add(1);
     if last == 0 || next & SEQUENCE_MAX == 0 { 0 } else { next }
 }

@@ -23,6 +23,7 @@ use std::task::Waker;
 use dlm::Errno;
 
 use crate::Level;
+use crate::mutants::{Mutant, planted};
 use crate::queue::{Failure, Queue};
 use crate::word::Word;
 
@@ -200,7 +201,7 @@ impl State {
         if self.blocking != Level::NL {
             let kept = self.blocking.compatible();
             if now.level() > kept {
-                return if now.is_used_above(kept) {
+                return if now.is_used_above(kept) && !planted(Mutant::GivenUpUnderUser) {
                     None
                 } else {
                     Some(self.down(word, now.level(), kept))
@@ -381,12 +382,18 @@ impl State {
                 self.unblock();
             }
             Some(Action::Attach) => self.attached = false,
+            Some(Action::Convert) if planted(Mutant::CancelFailsAll) => {
+                self.queue.fail_above(Level::NL, false, Failure::WouldWait);
+            }
             _ => {}
         }
     }
 
     /// A BAST: somebody waits for `level`.
     pub(crate) fn blocked(&mut self, level: Level) {
+        if planted(Mutant::NoticeLostInFlight) && self.busy.is_some() {
+            return;
+        }
         self.blocking = self.blocking.max(level);
     }
 
