@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use o2cb::NodeMap;
+use o2cb::o2net::{NodeReport, NodeState};
 
 use crate::world::World;
 
@@ -54,6 +55,15 @@ impl World {
         let tie = live.len() % 2 == 0 && connected.len() == needed;
         let lowest = live.lowest().is_some_and(|lowest| connected.contains(lowest));
         let loses = connected.len() < needed || (tie && !lowest);
+        // Quorum decides nothing while a node heartbeats that it has not been connected to since that came
+        // up (`o2quo_hb_up`).
+        let never = |peer: &NodeReport| {
+            live.contains(peer.node)
+                && matches!(peer.state, NodeState::Waiting | NodeState::Handshaking)
+        };
+        if up.stack.peers().any(|peer| never(&peer)) {
+            return None;
+        }
         // (Whoever is connected to all members of its domains decides about nothing that others hold.)
         let parted = up.stack.domains().any(|(_, d)| !d.members().minus(&connected).is_empty());
         (loses && parted && live.contains(node.id)).then_some(Outvoted {
