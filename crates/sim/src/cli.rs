@@ -51,23 +51,26 @@ struct Run {
     /// This seed alone
     #[arg(long, conflicts_with_all = ["seeds", "hours"])]
     seed: Option<u64>,
+    /// The solo world of that seed: the processes of one host
+    #[arg(long, requires = "seed")]
+    solo: bool,
     /// Print a line for each thing that happens
     #[arg(long, requires = "seed")]
     trace: bool,
     /// Only the first so many nodes of the seed
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with = "solo")]
     nodes: Option<usize>,
     /// So many users in each domain of a node
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with = "solo")]
     users: Option<usize>,
     /// End idle connections where one-way cuts would be: what o2net cannot make good
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with = "solo")]
     resets: bool,
     /// Nodes introduce themselves as kernels: a BAST waits until the AST before it is answered
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with = "solo")]
     as_kernels: bool,
     /// Without these of its faults
-    #[arg(long, requires = "seed", value_delimiter = ',')]
+    #[arg(long, requires = "seed", conflicts_with = "solo", value_delimiter = ',')]
     without: Vec<usize>,
 }
 
@@ -83,6 +86,9 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Run) -> ExitCode {
     if let Some(seed) = arguments.seed {
+        if arguments.solo {
+            return report::one_solo(seed, arguments.trace);
+        }
         let overrides = Overrides {
             nodes: arguments.nodes,
             users: arguments.users,

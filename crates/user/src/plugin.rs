@@ -28,6 +28,9 @@ pub struct UserOptions {
     /// Upper 24 bits of every fencing token: below 2^24. Must grow with every start of the stack on this host, or
     /// tokens repeat: its keeper writes it to disk before it hands it over.
     pub epoch: u32,
+    /// Decides how names spread over the shards. `None` is what a host needs: a number that nobody knows,
+    /// so that nobody can choose names that all fall into one place. A known one repeats a run.
+    pub hash_seed: Option<u64>,
 }
 
 /// The `user` stack plugin (`fs/ocfs2/stack_user.c`).
@@ -81,12 +84,14 @@ impl Plugin for UserPlugin {
             let reason = format!("group `{group}` is connected already: disconnect it first");
             return Err(ConnectRefused { errno: Errno::EEXIST, reason });
         }
+        let random = || RandomState::new().hash_one(request.group);
+        let hash_seed = self.options.hash_seed.unwrap_or_else(random);
         Ok(Box::new(UserConnection {
             group: request.group.to_owned(),
             groups: Arc::clone(&self.groups),
             version: request.protocol.max_version(),
             protocol: request.protocol,
-            space: Lockspace::new(RandomState::new().hash_one(request.group), || Numbered {
+            space: Lockspace::new(hash_seed, || Numbered {
                 shard: Shard::default(),
                 grants: self.grants_before.load(Ordering::Relaxed),
                 closed: false,
