@@ -226,6 +226,27 @@ impl Resource {
         self.grant_pending(locks, effects);
     }
 
+    /// Gives an orphan to a new owner, under the flags of its call. Whoever waits for the lock has to ask
+    /// again: the notices so far went to nobody. Returns the former owner.
+    pub fn adopt<O>(
+        &mut self,
+        locks: &mut LockTable<O>,
+        key: LockKey,
+        owner: O,
+        flags: LockFlags,
+        effects: &mut impl Effects<O>,
+    ) -> O {
+        let lock = &mut locks[key];
+        let former = std::mem::replace(&mut lock.owner, owner);
+        lock.flags = flags;
+        lock.status_flags = StatusFlags::empty();
+        lock.highest_blocked = Mode::NL;
+        lock.orphan = false;
+        effects.granted(key, &locks[key], None);
+        self.grant_pending(locks, effects);
+        former
+    }
+
     /// Whether no lock is on the resource: then nothing remembers it, nor its value block.
     #[inline]
     pub fn is_unused(&self) -> bool {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use dlm::{
     Effects, Errno, Lock, LockFlags, LockKey, Lvb, Mode, NodeNumber, Resource, ResourceName,
-    StatusFlags, check_request,
+    StatusFlags,
 };
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -245,16 +245,13 @@ impl UserConnection {
         flags: LockFlags,
         name: ResourceName<'_>,
     ) -> Result<(), Errno> {
-        check_request(mode, flags)?;
         if !lksb.claim() {
             return Err(Errno::EBUSY);
         }
         let (hash, number) = self.space.locate(name);
         // The former status block goes only after the shard was let go of: its state is the user's.
         let former = self.in_shard(number, Some(lksb), |shard, completions| {
-            let (key, former) = shard.adopt(hash, name, mode, flags, lksb.clone())?;
-            completions.granted(key, &shard.locks()[key], None);
-            Ok(former)
+            shard.adopt(hash, name, mode, flags, lksb.clone(), completions)
         });
         match former {
             Ok(former) => {

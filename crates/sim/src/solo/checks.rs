@@ -105,11 +105,11 @@ impl World {
         if let Some(what) = self.lines[claim.name].value.check_read(claim, reads, details) {
             return Some(("I10 value", what));
         }
-        self.wrong_order(at).map(|what| ("I19 order", what))
+        self.wrong_order(step, at).map(|what| ("I19 order", what))
     }
 
     /// I19: nobody is passed but by those who asked to (`fs/dlm/lock.c: _can_be_granted`).
-    fn wrong_order(&self, at: usize) -> Option<String> {
+    fn wrong_order(&self, step: &Step, at: usize) -> Option<String> {
         let claim = &self.claims[at];
         let line = &self.lines[claim.name];
         let operation = claim.operation?;
@@ -123,7 +123,11 @@ impl World {
             (false, _) => first(&line.converting).or(first(&line.waiting)),
         };
         let may_pass = operation.flags.intersects(PASSES);
-        passed.filter(|_| !may_pass).map(|other| format!("granted ahead of k{other}"))
+        // One that was demoted is queued when those have gone that it was in the way of.
+        let demoted = |other: &usize| {
+            step.claim == Some(*other) && self.claims[*other].may_be_demoted()
+        };
+        passed.filter(|other| !may_pass && !demoted(other)).map(|other| format!("granted ahead of k{other}"))
     }
 
     /// A refusal needs a reason (I12, I14).
@@ -228,9 +232,8 @@ impl World {
     /// I11: tokens grow with every grant on a name, also over daemons (`stackglue::Lksb::token`).
     fn check_tokens(&mut self, step: &Step) {
         let mut tokens = step.tokens.clone();
-        if step.nested {
-            tokens.sort_unstable();
-        }
+        // Whose call it is is told first, also when a demotion let others go before it.
+        tokens.sort_unstable();
         for token in tokens {
             let last = self.lines[step.name].token;
             if token <= last {

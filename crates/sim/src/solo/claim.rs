@@ -79,13 +79,23 @@ impl Claim {
         }
     }
 
-    /// What its user may rely on. One that lets a deadlock demote it may have been demoted.
+    /// What its user may rely on: a conversion may have been granted before it is told, in an alternate
+    /// mode too; and one that lets a deadlock demote it may have been demoted.
     pub(super) fn relies_on(&self) -> Option<Mode> {
-        match &self.operation {
-            Some(Operation { ask: Ask::Unlock, .. }) => None,
-            _ if self.may_be_demoted() => Some(Mode::NL),
-            _ => self.held,
+        let Some(Operation { ask, flags, .. }) = self.operation else { return self.held };
+        let mut relied = self.held.filter(|_| ask != Ask::Unlock)?;
+        for (may_become, mode) in [
+            (ask.mode().is_some(), ask.mode().unwrap_or(relied)),
+            (flags.contains(LockFlags::ALTPR), Mode::PR),
+            (flags.contains(LockFlags::ALTCW), Mode::CW),
+            (self.may_be_demoted(), Mode::NL),
+        ] {
+            if may_become {
+                let neither = relied.is_middle_conversion(mode);
+                relied = if neither { Mode::CR } else { relied.min(mode) };
+            }
         }
+        Some(relied)
     }
 
     pub(super) fn may_be_demoted(&self) -> bool {

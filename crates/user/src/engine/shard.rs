@@ -143,12 +143,13 @@ impl<O> Shard<O> {
         Ok(false)
     }
 
-    /// Gives the orphan of that name and mode to a new owner. Returns its key and its former owner
-    /// (`fs/dlm/lock.c: dlm_user_adopt_orphan`).
+    /// Gives the orphan of that name and mode to a new owner, and says so to `effects`. Returns the former
+    /// owner (`fs/dlm/lock.c: dlm_user_adopt_orphan`).
     ///
     /// # Errors
     ///
-    /// `ENOENT`: the name has no orphan. `EAGAIN`: only orphans in other modes.
+    /// `EINVAL` for flags that mean nothing in a request. `ENOENT`: the name has no orphan. `EAGAIN`: only
+    /// orphans in other modes.
     pub fn adopt(
         &mut self,
         hash: u32,
@@ -156,9 +157,11 @@ impl<O> Shard<O> {
         mode: Mode,
         flags: LockFlags,
         owner: O,
-    ) -> Result<(LockKey, O), Errno> {
+        effects: &mut impl Effects<O>,
+    ) -> Result<O, Errno> {
+        check_request(mode, flags)?;
         let place = self.find(hash, name).ok_or(Errno::ENOENT)?;
-        let resource = &self.residents[place as usize].resource;
+        let resource = &mut self.residents[place as usize].resource;
         let mut error = Errno::ENOENT;
         let mut found = None;
         for (key, lock) in resource.locks(&self.locks).filter(|(_, lock)| lock.orphan) {
@@ -169,11 +172,7 @@ impl<O> Shard<O> {
             error = Errno::EAGAIN;
         }
         let key = found.ok_or(error)?;
-        let lock = &mut self.locks[key];
-        let former = std::mem::replace(&mut lock.owner, owner);
-        lock.flags = flags;
-        lock.orphan = false;
-        Ok((key, former))
+        Ok(resource.adopt(&mut self.locks, key, owner, flags, effects))
     }
 
     /// Drops the orphans for whose last owner `condemned` is true; returns how many
