@@ -7,6 +7,9 @@ use super::claim::{Ask, Operation};
 use super::host::{Details, Told};
 use super::value::{number_of, reads, writes};
 
+const READ: &str = "solo: value read";
+const READ_NOT_VALID: &str = "solo: value read: not valid";
+
 /// One call, until everything that follows from it was told: solo waits for nobody.
 #[derive(Debug, Default)]
 pub(super) struct Step {
@@ -112,24 +115,18 @@ impl World {
                 claim.over = false;
                 claim.flags = flags;
                 claim.operation = Some(operation);
-                if let Ask::Adopt(_) = ask {
-                    let orphan = self.orphans(self.claims[at].name).find(|(_, held)| *held == mode);
-                    if let Some((orphan, _)) = orphan {
-                        self.end(orphan);
-                    }
-                }
-                let name = self.claims[at].name;
-                self.lines[name].live.push(at);
+                line.live.push(at);
                 if waits {
-                    self.lines[name].enqueue(at, operation);
+                    line.enqueue(at, operation);
+                }
+                let orphan = self.orphans(self.claims[at].name).find(|(_, held)| *held == mode);
+                if let (Ask::Adopt(_), Some((orphan, _))) = (ask, orphan) {
+                    self.end(orphan);
                 }
             }
-            Ask::Convert(mode) => {
+            Ask::Convert(_) => {
                 claim.cancelled = false;
                 claim.flags = flags;
-                if writes(claim.held, mode) {
-                    line.value.leave(claim, flags);
-                }
                 claim.operation = Some(operation);
                 if waits {
                     line.enqueue(at, operation);
@@ -230,12 +227,14 @@ impl World {
         let is_new = claim.held.is_none();
         let demoted = details.flags.contains(StatusFlags::DEMOTED);
         let from = if demoted { Some(Mode::NL) } else { claim.held };
-        if let Ask::Adopt(_) = operation.ask {
-        } else if reads(from, mode) && operation.flags.contains(LockFlags::VALBLK) {
-            let lost = if line.value.invalid.is_some() { "value read: not valid" } else { "value read" };
-            claim.block = number_of(&details.block).unwrap_or(claim.block);
-            self.coverage.count(&format!("solo: {lost}"));
+        let moves = operation.flags.contains(LockFlags::VALBLK) && !line.value.unsure;
+        if writes(from, mode) {
+            line.value.leave(claim, operation.flags);
+        } else if reads(from, mode) && moves && line.value.value.is_some() {
+            let lost = line.value.invalid.is_some();
+            self.coverage.count(if lost { READ_NOT_VALID } else { READ });
         }
+        claim.block = number_of(&details.block).unwrap_or(claim.block);
         claim.held = Some(mode);
         claim.told.clear();
         claim.grants += 1;
