@@ -1,6 +1,7 @@
 //! One resource: its three queues, and the operations that a master performs on them.
 
 use crate::lock::{LockList, NONE};
+use crate::mutants::{Mutant, planted};
 use crate::value;
 use crate::{Errno, Lock, LockFlags, LockKey, LockTable, Lvb, Mode, Queue, StatusFlags};
 
@@ -91,7 +92,7 @@ impl Resource {
         let flags = locks[key].flags;
         if self.decide_now(locks, key).is_grantable() {
             self.grant(locks, key, effects);
-        } else if flags.contains(LockFlags::NOQUEUE) {
+        } else if flags.contains(LockFlags::NOQUEUE) && !planted(Mutant::SoloNoqueueWaits) {
             let wanted = locks[key].requested;
             self.end(locks, key, Errno::EAGAIN, effects);
             if flags.contains(LockFlags::NOQUEUEBAST) {
@@ -148,7 +149,7 @@ impl Resource {
     ) {
         let flags = locks[key].flags;
         let mut decision = self.decide_now(locks, key);
-        if decision == Decision::Demoted {
+        if decision == Decision::Demoted && !planted(Mutant::SoloDemotedInVain) {
             self.grant_converting(locks, effects);
             decision = self.decide_undemoted(locks, key);
         }
@@ -220,6 +221,12 @@ impl Resource {
                 self.dequeue(locks, key);
                 locks[key].status_flags = StatusFlags::empty();
                 self.end(locks, key, Errno::ECANCEL, effects);
+                if planted(Mutant::SoloCancelWakesNobody) {
+                    return;
+                }
+            }
+            Some(Queue::Granted) if planted(Mutant::SoloCancelCompletesTwice) => {
+                return effects.refused(key, &locks[key], Errno::ECANCEL);
             }
             Some(Queue::Granted) | None => return,
         }
@@ -240,7 +247,9 @@ impl Resource {
         let former = std::mem::replace(&mut lock.owner, owner);
         lock.flags = flags;
         lock.status_flags = StatusFlags::empty();
-        lock.highest_blocked = Mode::NL;
+        if !planted(Mutant::SoloOrphanUntold) {
+            lock.highest_blocked = Mode::NL;
+        }
         lock.orphan = false;
         effects.granted(key, &locks[key], None);
         self.grant_pending(locks, effects);
@@ -310,7 +319,9 @@ impl Resource {
         let moved = value::on_grant(self, locks, key, effects);
         let lock = &mut locks[key];
         lock.granted = lock.requested.take();
-        lock.highest_blocked = Mode::NL;
+        if !planted(Mutant::SoloOneNotice) {
+            lock.highest_blocked = Mode::NL;
+        }
         if lock.queue != Some(Queue::Granted) || self.granted.first() != Some(key) {
             self.dequeue(locks, key);
             self.enqueue(locks, key, Queue::Granted);

@@ -15,29 +15,28 @@ pub(crate) fn run(seeds: u64, filter: Option<&str>) -> ExitCode {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use o2cb::mutants::Mutant;
-
-    let chosen: Vec<Mutant> = Mutant::ALL
-        .iter()
-        .copied()
-        .filter(|mutant| filter.is_none_or(|filter| format!("{mutant:?}").contains(filter)))
+    let clusters = o2cb::mutants::Mutant::ALL.iter().copied().map(Mistake::Cluster);
+    let solos = dlm::mutants::Mutant::ALL.iter().copied().map(Mistake::Solo);
+    let chosen: Vec<Mistake> = clusters
+        .chain(solos)
+        .filter(|mistake| filter.is_none_or(|filter| mistake.name().contains(filter)))
         .collect();
     let next = AtomicUsize::new(0);
     let found = Mutex::new(Vec::new());
     crate::campaign::silence_panics();
-    println!("{:>5}  {:<24} {:>8}  found by", "class", "mistake", "seeds");
+    println!("{:>5}  {:<26} {:>8}  found by", "class", "mistake", "seeds");
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some(&mutant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let by = hunt(mutant, seeds);
+                while let Some(&mistake) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let by = hunt(mistake, seeds);
                     let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     let (tries, check) = match &by {
                         Some((tries, violation)) => (*tries, violation.check),
                         None => (seeds, "NOT FOUND"),
                     };
-                    let (class, name) = (mutant.class(), format!("{mutant:?}"));
-                    println!("{class:>5}  {name:<24} {tries:>8}  {check}: {}", mutant.text());
+                    let (class, name, text) = (mistake.class(), mistake.name(), mistake.text());
+                    println!("{class:>5}  {name:<26} {tries:>8}  {check}: {text}");
                     found.push(by.is_some());
                 }
             });
@@ -50,20 +49,64 @@ pub(crate) fn run(seeds: u64, filter: Option<&str>) -> ExitCode {
     if count * 20 >= found.len() * 19 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// One of either stack.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug)]
+enum Mistake {
+    Cluster(o2cb::mutants::Mutant),
+    Solo(dlm::mutants::Mutant),
+}
+
+#[cfg(feature = "mutants")]
+impl Mistake {
+    fn name(self) -> String {
+        match self {
+            Mistake::Cluster(mutant) => format!("{mutant:?}"),
+            Mistake::Solo(mutant) => format!("{mutant:?}"),
+        }
+    }
+
+    fn class(self) -> u8 {
+        match self {
+            Mistake::Cluster(mutant) => mutant.class(),
+            Mistake::Solo(mutant) => mutant.class(),
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Mistake::Cluster(mutant) => mutant.text(),
+            Mistake::Solo(mutant) => mutant.text(),
+        }
+    }
+
+    /// What a seed finds in a world that it is in, or is not.
+    fn run(self, seed: u64, planted: bool) -> Option<crate::checks::Violation> {
+        use crate::log::Log;
+
+        match self {
+            Mistake::Cluster(mutant) => {
+                o2cb::mutants::plant(planted.then_some(mutant));
+                let found = crate::run::run(&crate::plan::Plan::of(seed), Log::off()).violation;
+                o2cb::mutants::plant(None);
+                found
+            }
+            Mistake::Solo(mutant) => {
+                dlm::mutants::plant(planted.then_some(mutant));
+                let found = crate::solo::run(seed, Log::off()).violation;
+                dlm::mutants::plant(None);
+                found
+            }
+        }
+    }
+}
+
 /// After how many seeds a mistake is found, and as what.
 #[cfg(feature = "mutants")]
-fn hunt(mutant: o2cb::mutants::Mutant, seeds: u64) -> Option<(u64, crate::checks::Violation)> {
-    use crate::log::Log;
-    use crate::plan::Plan;
-    use crate::run::run;
-
+fn hunt(mistake: Mistake, seeds: u64) -> Option<(u64, crate::checks::Violation)> {
     (0..seeds).find_map(|seed| {
-        let plan = Plan::of(seed);
-        o2cb::mutants::plant(Some(mutant));
-        let found = run(&plan, Log::off()).violation;
-        o2cb::mutants::plant(None);
+        let found = mistake.run(seed, true)?;
         // A seed that fails without the mistake has not found it.
-        let found = found?;
-        run(&plan, Log::off()).violation.is_none().then_some((seed + 1, found))
+        mistake.run(seed, false).is_none().then_some((seed + 1, found))
     })
 }

@@ -119,8 +119,12 @@ pub(crate) fn summary(summary: &Summary) -> bool {
     for (what, times) in summary.coverage.iter() {
         println!("{times:>12}  {what}");
     }
-    let missing: Vec<&str> =
-        REQUIRED.iter().chain(solo::REQUIRED).copied().filter(|what| summary.coverage.of(what) == 0).collect();
+    let missing: Vec<&str> = REQUIRED
+        .iter()
+        .chain(solo::REQUIRED)
+        .copied()
+        .filter(|what| summary.coverage.of(what) == 0)
+        .collect();
     let judged = summary.seeds >= SEEDS_FOR_COVERAGE;
     if judged && !missing.is_empty() {
         println!("\nnever happened, which is a failure of the simulator: {}", missing.join(", "));

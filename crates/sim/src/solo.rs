@@ -28,8 +28,8 @@ use crate::rng::Rng;
 use crate::run::{Outcome, text_of};
 use claim::{Claim, Line};
 use host::{Host, Mark};
-pub(crate) use plan::Plan;
 use plan::Fault;
+pub(crate) use plan::Plan;
 use users::User;
 
 /// What the lines of a log mean.
@@ -110,11 +110,19 @@ fn rng_of(seed: u64) -> Rng {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    Turn { user: usize, turn: u64 },
-    Heed { claim: usize, grant: u64 },
+    Turn {
+        user: usize,
+        turn: u64,
+    },
+    Heed {
+        claim: usize,
+        grant: u64,
+    },
     Fault(usize),
     /// A process takes the place of one that was killed.
-    Back { process: usize },
+    Back {
+        process: usize,
+    },
     Look,
 }
 

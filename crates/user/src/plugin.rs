@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use dlm::mutants::{Mutant, planted};
 use dlm::{
     Effects, Errno, Lock, LockFlags, LockKey, Lvb, Mode, NodeNumber, Resource, ResourceName,
     StatusFlags,
@@ -93,11 +94,17 @@ impl Plugin for UserPlugin {
             protocol: request.protocol,
             space: Lockspace::new(hash_seed, || Numbered {
                 shard: Shard::default(),
-                grants: self.grants_before.load(Ordering::Relaxed),
+                grants: match planted(Mutant::SoloTokensOfGroups) {
+                    true => 0,
+                    false => self.grants_before.load(Ordering::Relaxed),
+                },
                 closed: false,
             }),
             grants_before: Arc::clone(&self.grants_before),
-            tokens_from: u64::from(self.options.epoch) << Self::TOKEN_SEQUENCE_BITS,
+            tokens_from: match planted(Mutant::SoloTokensOfEpochs) {
+                true => 0,
+                false => u64::from(self.options.epoch) << Self::TOKEN_SEQUENCE_BITS,
+            },
         }))
     }
 }
@@ -356,6 +363,13 @@ struct Deliveries<'a> {
 }
 
 impl Deliveries<'_> {
+    /// Whether a status block has a callback that is not delivered yet.
+    fn is_telling(&self, lksb: &Lksb) -> bool {
+        let is_others = |(other, _): &(Lksb, Callback)| other.is(lksb);
+        self.own_callback.is_some() && self.own.is_some_and(|own| own.is(lksb))
+            || self.others.as_ref().is_some_and(|others| others.iter().any(is_others))
+    }
+
     #[inline]
     fn run(self, protocol: &Arc<dyn LockingProtocol>) {
         let others = self.others.map(|posted| Others { posted: posted.into_iter(), protocol });
@@ -443,12 +457,21 @@ impl Effects<Lksb> for Completions<'_, '_> {
     #[inline]
     fn ended(&mut self, _key: LockKey, lock: &Lock<Lksb>, errno: Errno) {
         self.deliveries.ended += 1;
+        if planted(Mutant::SoloUnlockUntold)
+            && lock.granted().is_some()
+            && lock.requested().is_some()
+        {
+            return lock.owner.set_lock_id(0);
+        }
         let callback = completion(errno, lock.status_flags(), None);
         let posted = lock.owner.post_last(callback);
         self.keep(&lock.owner, posted);
     }
 
     fn blocking(&mut self, _key: LockKey, lock: &Lock<Lksb>, level: Mode) {
+        if planted(Mutant::SoloNoticeLostBehindGrant) && self.deliveries.is_telling(&lock.owner) {
+            return;
+        }
         self.post(&lock.owner, Callback::blocking(level));
     }
 

@@ -43,7 +43,8 @@ impl<F: Fn(&Lksb, Which) + Send + Sync> LockingProtocol for Told<F> {
 fn glue(epoch: u32) -> Glue {
     let glue = Glue::new();
     glue.set_max_protocol(VERSION).expect("first announcement");
-    glue.register(Arc::new(UserPlugin::new(UserOptions { epoch, ..UserOptions::default() }))).expect("first plugin");
+    glue.register(Arc::new(UserPlugin::new(UserOptions { epoch, ..UserOptions::default() })))
+        .expect("first plugin");
     glue.set_cluster_stack("solo").expect("nothing is connected");
     glue
 }

@@ -42,13 +42,16 @@ impl World {
         let claim = &self.claims[at];
         let who = self.who(at);
         if claim.over || claim.orphan {
-            return self.fail("I6 outcomes", format!("{who} is told {status:?} of k{at}: it is over"));
+            return self
+                .fail("I6 outcomes", format!("{who} is told {status:?} of k{at}: it is over"));
         }
         let Some(operation) = claim.operation else {
-            return self.fail("I2 outcomes", format!("{who} is told {status:?} of k{at} once more"));
+            return self
+                .fail("I2 outcomes", format!("{who} is told {status:?} of k{at} once more"));
         };
         let Some(wanted) = operation.ask.mode() else {
-            return self.fail("I2 outcomes", format!("{who} unlocks k{at}, and is told {status:?}"));
+            return self
+                .fail("I2 outcomes", format!("{who} unlocks k{at}, and is told {status:?}"));
         };
         let wrong = match status {
             Ok(()) => self.wrong_grant(step, at, wanted, mode, details),
@@ -123,11 +126,12 @@ impl World {
             (false, _) => first(&line.converting).or(first(&line.waiting)),
         };
         let may_pass = operation.flags.intersects(PASSES);
-        // One that was demoted is queued when those have gone that it was in the way of.
-        let demoted = |other: &usize| {
-            step.claim == Some(*other) && self.claims[*other].may_be_demoted()
-        };
-        passed.filter(|other| !may_pass && !demoted(other)).map(|other| format!("granted ahead of k{other}"))
+        // One that is demoted lets others go first, but its own call is told first.
+        let demoted = step.claim.filter(|own| self.claims[*own].may_be_demoted());
+        let lets_go = |other: &usize| demoted == Some(at) || demoted == Some(*other);
+        passed
+            .filter(|other| !may_pass && !lets_go(other))
+            .map(|other| format!("granted ahead of k{other}"))
     }
 
     /// A refusal needs a reason (I12, I14).
@@ -144,7 +148,9 @@ impl World {
             Errno::EAGAIN if !operation.flags.contains(LockFlags::NOQUEUE) => {
                 Some(("I3 outcomes", "EAGAIN, though it may wait".to_owned()))
             }
-            Errno::EAGAIN => step.is_free.then(|| ("I12 waiters", "EAGAIN, and it is free".to_owned())),
+            Errno::EAGAIN => {
+                step.is_free.then(|| ("I12 waiters", "EAGAIN, and it is free".to_owned()))
+            }
             Errno::EDEADLK => {
                 let told = LockFlags::NODLCKWT | LockFlags::CONVDEADLK | LockFlags::NOQUEUE;
                 let held = claim.held?;
@@ -262,7 +268,8 @@ impl World {
                     continue;
                 }
                 if !claim.told.iter().any(|told| excludes(held, *told)) {
-                    let what = format!("k{waiter} waits for {wanted}, and k{at} with {held} is not told");
+                    let what =
+                        format!("k{waiter} waits for {wanted}, and k{at} with {held} is not told");
                     return self.fail("I4 notices", what);
                 }
             }

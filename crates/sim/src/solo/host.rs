@@ -51,7 +51,8 @@ fn join(glue: &Glue) -> (Arc<Handlers>, Arc<Connection>) {
     let handlers = Arc::new(Handlers::default());
     let protocol: Arc<dyn LockingProtocol> = handlers.clone();
     let alone = Box::new(|node| panic!("node {node} died, and this host is alone"));
-    let connection = glue.connect(Some("solo"), "", "g", protocol, alone).expect("it can be joined");
+    let connection =
+        glue.connect(Some("solo"), "", "g", protocol, alone).expect("it can be joined");
     let connection = Arc::new(connection);
     handlers.connection.get_or_init(|| Arc::downgrade(&connection));
     (handlers, connection)
@@ -68,13 +69,31 @@ pub(super) struct Mark {
 /// A callback, and what the status block said then.
 #[derive(Clone, Debug)]
 pub(super) enum Told {
-    Lock { claim: usize, status: Result<(), Errno>, mode: Option<Mode>, details: Details },
-    Unlock { claim: usize, result: Result<(), Errno>, status: Result<(), Errno>, mode: Option<Mode> },
-    Notice { claim: usize, level: Mode },
+    Lock {
+        claim: usize,
+        status: Result<(), Errno>,
+        mode: Option<Mode>,
+        details: Details,
+    },
+    Unlock {
+        claim: usize,
+        result: Result<(), Errno>,
+        status: Result<(), Errno>,
+        mode: Option<Mode>,
+    },
+    Notice {
+        claim: usize,
+        level: Mode,
+    },
     /// Inside a notice, its user has unlocked.
-    UnlockedAtOnce { claim: usize },
+    UnlockedAtOnce {
+        claim: usize,
+    },
     /// ... and was refused.
-    RefusedAtOnce { claim: usize, errno: Errno },
+    RefusedAtOnce {
+        claim: usize,
+        errno: Errno,
+    },
 }
 
 #[derive(Clone, Debug)]

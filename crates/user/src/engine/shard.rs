@@ -1,5 +1,6 @@
 //! One shard of a lockspace: resources by name, and their locks.
 
+use dlm::mutants::{Mutant, planted};
 use dlm::{
     Effects, Errno, Lock, LockFlags, LockKey, LockTable, Mode, Request, Resource, ResourceName,
     check_convert, check_request, check_unlock,
@@ -132,7 +133,8 @@ impl<O> Shard<O> {
     pub fn abandon(&mut self, key: LockKey, effects: &mut impl Effects<O>) -> Result<bool, Errno> {
         let lock = self.locks.get_mut(key).ok_or(Errno::ENOENT)?;
         let place = lock.resource;
-        if lock.flags.contains(LockFlags::PERSISTENT) {
+        let dropped = planted(Mutant::SoloOrphanDropped) && lock.requested().is_some();
+        if lock.flags.contains(LockFlags::PERSISTENT) && !dropped {
             lock.orphan = true;
             self.residents[place as usize].resource.cancel(&mut self.locks, key, effects);
             self.forget_if_unused(place);
@@ -218,7 +220,11 @@ impl<O> Shard<O> {
     fn drop_unclean(&mut self, key: LockKey, effects: &mut impl Effects<O>) {
         let place = self.locks[key].resource;
         let resource = &mut self.residents[place as usize].resource;
-        resource.unlock(&mut self.locks, key, LockFlags::IVVALBLK, effects);
+        let flags = match planted(Mutant::SoloDeadWritersValue) {
+            true => LockFlags::VALBLK,
+            false => LockFlags::IVVALBLK,
+        };
+        resource.unlock(&mut self.locks, key, flags, effects);
         self.forget_if_unused(place);
     }
 
