@@ -17,6 +17,8 @@ pub(crate) struct Work {
     pub(crate) first: u64,
     pub(crate) seeds: u64,
     pub(crate) until: Option<Instant>,
+    /// The clusters of the seeds too, not their solo worlds alone.
+    pub(crate) clusters: bool,
 }
 
 /// What became of them.
@@ -72,14 +74,15 @@ pub(crate) fn run(work: &Work) -> Summary {
                         return;
                     }
                     let seed = work.first.wrapping_add(at);
-                    let cluster = run_plan(&Plan::of(seed), Log::off());
+                    let cluster = work.clusters.then(|| run_plan(&Plan::of(seed), Log::off()));
                     let solo = solo::run(seed, Log::off());
                     let mut told = told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     let (summary, last) = &mut *told;
                     summary.seeds += 1;
-                    summary.time += cluster.time;
+                    summary.time += cluster.as_ref().map_or(Duration::ZERO, |world| world.time);
                     summary.solo_time += solo.time;
-                    for (outcome, is_solo) in [(cluster, false), (solo, true)] {
+                    let cluster = cluster.map(|world| (world, false));
+                    for (outcome, is_solo) in cluster.into_iter().chain([(solo, true)]) {
                         summary.events += outcome.events;
                         summary.coverage.merge(&outcome.coverage);
                         let Some(violation) = outcome.violation else { continue };

@@ -51,8 +51,8 @@ struct Run {
     /// This seed alone
     #[arg(long, conflicts_with_all = ["seeds", "hours"])]
     seed: Option<u64>,
-    /// The solo world of that seed: the processes of one host
-    #[arg(long, requires = "seed")]
+    /// The solo worlds alone: the processes of one host
+    #[arg(long)]
     solo: bool,
     /// Print a line for each thing that happens
     #[arg(long, requires = "seed")]
@@ -98,12 +98,18 @@ fn run(arguments: Run) -> ExitCode {
         };
         return report::one(&Plan::of(seed), &overrides, arguments.trace);
     }
+    let clusters = !arguments.solo;
     let work = match arguments.hours {
         Some(hours) => {
             let until = Instant::now() + Duration::from_secs_f64(hours.max(0.0) * 3600.0);
-            Work { first: campaign::fresh_seed(), seeds: u64::MAX >> 1, until: Some(until) }
+            Work {
+                first: campaign::fresh_seed(),
+                seeds: u64::MAX >> 1,
+                until: Some(until),
+                clusters,
+            }
         }
-        None => Work { first: arguments.from, seeds: arguments.seeds, until: None },
+        None => Work { first: arguments.from, seeds: arguments.seeds, until: None, clusters },
     };
     let summary = campaign::run(&work);
     if report::summary(&summary) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
