@@ -149,7 +149,8 @@ impl Resource {
     ) {
         let flags = locks[key].flags;
         let mut decision = self.decide_now(locks, key);
-        if decision == Decision::Demoted && !planted(Mutant::SoloDemotedInVain) {
+        let demoted = decision == Decision::Demoted;
+        if demoted && !planted(Mutant::SoloDemotedInVain) {
             self.grant_converting(locks, effects);
             decision = self.decide_undemoted(locks, key);
         }
@@ -174,6 +175,10 @@ impl Resource {
                 self.enqueue(locks, key, Queue::Converting);
                 effects.queued(key, &locks[key]);
                 self.notify_holders(locks, key, effects);
+                if demoted && !planted(Mutant::SoloDemotedInVain) {
+                    // New locks may go too, and those that went are to know who waits behind them.
+                    self.grant_pending(locks, effects);
+                }
             }
         }
     }

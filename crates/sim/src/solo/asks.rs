@@ -119,7 +119,11 @@ impl World {
                 if waits {
                     line.enqueue(at, operation);
                 }
-                let orphan = self.orphans(self.claims[at].name).find(|(_, held)| *held == mode);
+                // Of several in the same mode, the one whose status block is free now.
+                let name = self.claims[at].name;
+                let orphan = self.orphans(name).find(|(orphan, held)| {
+                    *held == mode && self.claims[*orphan].lksb.lock_id() == 0
+                });
                 if let (Ask::Adopt(_), Some((orphan, _))) = (ask, orphan) {
                     self.end(orphan);
                 }

@@ -250,12 +250,12 @@ impl World {
     }
 
     /// I4: every holder in the way of one that waits was told since its last grant. Not judged: one
-    /// that was let past, until the queues are looked at; and names where somebody said that it will
-    /// see to deadlocks itself.
+    /// that was let past, until the queues are looked at; and names where a conversion may be in a deadlock
+    /// that nobody looked for: nobody is told of it then.
     fn check_told(&mut self, name: usize) {
         let line = &self.lines[name];
-        let stays = |at: &usize| self.claims[*at].waits_with(LockFlags::NODLCKWT);
-        if line.live.iter().any(stays) {
+        let unseen = LockFlags::NODLCKWT | LockFlags::HEADQUE;
+        if line.converting.iter().any(|at| self.claims[*at].waits_with(unseen)) {
             return;
         }
         let queued = line.converting.iter().chain(&line.waiting);

@@ -243,7 +243,11 @@ impl World {
             return;
         }
         let told = claim.told.clone();
-        let bears = |mode: &Mode| *mode < held && !told.iter().any(|told| excludes(*mode, *told));
+        let bears = |mode: &Mode| {
+            *mode < held
+                && !held.is_middle_conversion(*mode)
+                && !told.iter().any(|told| excludes(*mode, *told))
+        };
         let lower = Mode::ALL.into_iter().rev().find(bears);
         self.count("notice heeded");
         match lower {
