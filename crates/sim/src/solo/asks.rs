@@ -266,8 +266,18 @@ impl World {
         self.count(&format!("refused: {}", errno.name()));
         self.lines[self.claims[at].name].dequeue(at);
         self.claims[at].operation = None;
-        if self.claims[at].held.is_none() {
-            self.end(at);
+        if self.claims[at].held.is_some() {
+            return self.keeps_it(at);
+        }
+        let user = self.claims[at].user;
+        self.end(at);
+        self.turn_soon(user);
+    }
+
+    /// A conversion came to nothing: what its user was told before still holds.
+    fn keeps_it(&mut self, at: usize) {
+        if !self.claims[at].told.is_empty() {
+            self.notice(at);
         }
         self.turn_soon(self.claims[at].user);
     }
@@ -283,8 +293,7 @@ impl World {
             // A deadlock may have demoted it.
             claim.held = Some(mode);
             self.lines[claim.name].dequeue(at);
-            self.turn_soon(self.claims[at].user);
-            return;
+            return self.keeps_it(at);
         }
         self.count(if cancelled { "cancelled: request" } else { "unlocked" });
         let user = self.claims[at].user;
