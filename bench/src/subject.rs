@@ -19,7 +19,10 @@ impl Subject {
         let glue = Glue::new();
         glue.set_max_protocol(VERSION)?;
         glue.set_cluster_stack("solo")?;
-        glue.register(Arc::new(UserPlugin::new(UserOptions { epoch: 1 })))?;
+        glue.register(Arc::new(UserPlugin::new(UserOptions {
+            epoch: 1,
+            ..UserOptions::default()
+        })))?;
         let connection =
             glue.connect(Some("solo"), "", "bench", Arc::new(Counting), Box::new(|_| {}))?;
         Ok(Subject(connection))

@@ -123,9 +123,12 @@ impl Server {
             None => None,
         };
         let glue = Glue::new();
-        let announced = glue
-            .set_max_protocol(lock::LOCKING_PROTOCOL)
-            .and_then(|()| glue.register(Arc::new(UserPlugin::new(UserOptions { epoch }))));
+        let announced = glue.set_max_protocol(lock::LOCKING_PROTOCOL).and_then(|()| {
+            glue.register(Arc::new(UserPlugin::new(UserOptions {
+                epoch,
+                ..UserOptions::default()
+            })))
+        });
         announced.expect("a new glue has no plugin and no protocol");
         if let Some(node) = &o2cb {
             let plugin = Arc::new(O2cbPlugin::new(node.clone()));

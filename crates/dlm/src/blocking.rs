@@ -2,6 +2,7 @@
 
 use crate::grant::Blocked;
 use crate::lock::LockList;
+use crate::mutants::{Mutant, planted};
 use crate::{Effects, LockKey, LockTable, Mode, Resource};
 
 impl Resource {
@@ -48,7 +49,8 @@ impl Resource {
             next = self.granted.after(locks, key);
             let lock = &mut locks[key];
             let Some(held) = lock.granted else { continue };
-            let in_the_way_of_cw = held == Mode::PR && blocked.concurrent_write;
+            let in_the_way_of_cw =
+                held == Mode::PR && blocked.concurrent_write && !planted(Mutant::SoloMiddleUnseen);
             let needed = if in_the_way_of_cw {
                 lock.highest_blocked < Mode::EX
             } else {
@@ -79,7 +81,8 @@ fn notify<O>(
         let lock = &mut locks[key];
         let Some(held) = lock.granted.filter(|_| Some(key) != own) else { continue };
         // CW and PR exclude each other whatever their numbers say: compare with EX for those.
-        let bound = if held.is_middle_conversion(wanted) { Mode::EX } else { wanted };
+        let middle = held.is_middle_conversion(wanted) && !planted(Mutant::SoloMiddleUnseen);
+        let bound = if middle { Mode::EX } else { wanted };
         if !held.is_compatible_with(wanted) && lock.highest_blocked < bound {
             lock.highest_blocked = wanted;
             effects.blocking(key, lock, wanted);

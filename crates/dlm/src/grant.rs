@@ -1,6 +1,7 @@
 //! Who is granted, and when: the order of the queues and conversion deadlocks.
 
 use crate::lock::LockList;
+use crate::mutants::{Mutant, planted};
 use crate::resource::Decision;
 use crate::{Effects, Lock, LockFlags, LockKey, LockTable, Mode, Queue, Resource, StatusFlags};
 
@@ -137,7 +138,8 @@ impl Resource {
             return true;
         }
         if now {
-            return self.converting.is_empty() && self.waiting.is_empty();
+            let first = self.converting.is_empty() || planted(Mutant::SoloConvertersPassed);
+            return first && self.waiting.is_empty();
         }
         match lock.queue {
             Some(Queue::Converting) => self.converting.first() == Some(key),
@@ -171,6 +173,9 @@ impl Resource {
         key: LockKey,
         wanted: Mode,
     ) -> bool {
+        if planted(Mutant::SoloDeadlockUnseen) {
+            return false;
+        }
         let lock = &locks[key];
         let mut earlier = true;
         self.converting.iter(locks).any(|(other_key, other)| {

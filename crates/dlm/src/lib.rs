@@ -15,6 +15,8 @@ mod grant;
 mod lock;
 mod lvb;
 mod mode;
+#[doc(hidden)]
+pub mod mutants;
 mod name;
 mod resource;
 mod value;

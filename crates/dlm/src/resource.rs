@@ -1,6 +1,7 @@
 //! One resource: its three queues, and the operations that a master performs on them.
 
 use crate::lock::{LockList, NONE};
+use crate::mutants::{Mutant, planted};
 use crate::value;
 use crate::{Errno, Lock, LockFlags, LockKey, LockTable, Lvb, Mode, Queue, StatusFlags};
 
@@ -91,7 +92,7 @@ impl Resource {
         let flags = locks[key].flags;
         if self.decide_now(locks, key).is_grantable() {
             self.grant(locks, key, effects);
-        } else if flags.contains(LockFlags::NOQUEUE) {
+        } else if flags.contains(LockFlags::NOQUEUE) && !planted(Mutant::SoloNoqueueWaits) {
             let wanted = locks[key].requested;
             self.end(locks, key, Errno::EAGAIN, effects);
             if flags.contains(LockFlags::NOQUEUEBAST) {
@@ -148,7 +149,8 @@ impl Resource {
     ) {
         let flags = locks[key].flags;
         let mut decision = self.decide_now(locks, key);
-        if decision == Decision::Demoted {
+        let demoted = decision == Decision::Demoted;
+        if demoted && !planted(Mutant::SoloDemotedInVain) {
             self.grant_converting(locks, effects);
             decision = self.decide_undemoted(locks, key);
         }
@@ -173,6 +175,10 @@ impl Resource {
                 self.enqueue(locks, key, Queue::Converting);
                 effects.queued(key, &locks[key]);
                 self.notify_holders(locks, key, effects);
+                if demoted && !planted(Mutant::SoloDemotedInVain) {
+                    // New locks may go too, and those that went are to know who waits behind them.
+                    self.grant_pending(locks, effects);
+                }
             }
         }
     }
@@ -220,10 +226,39 @@ impl Resource {
                 self.dequeue(locks, key);
                 locks[key].status_flags = StatusFlags::empty();
                 self.end(locks, key, Errno::ECANCEL, effects);
+                if planted(Mutant::SoloCancelWakesNobody) {
+                    return;
+                }
+            }
+            Some(Queue::Granted) if planted(Mutant::SoloCancelCompletesTwice) => {
+                return effects.refused(key, &locks[key], Errno::ECANCEL);
             }
             Some(Queue::Granted) | None => return,
         }
         self.grant_pending(locks, effects);
+    }
+
+    /// Gives an orphan to a new owner, under the flags of its call. Whoever waits for the lock has to ask
+    /// again: the notices so far went to nobody. Returns the former owner.
+    pub fn adopt<O>(
+        &mut self,
+        locks: &mut LockTable<O>,
+        key: LockKey,
+        owner: O,
+        flags: LockFlags,
+        effects: &mut impl Effects<O>,
+    ) -> O {
+        let lock = &mut locks[key];
+        let former = std::mem::replace(&mut lock.owner, owner);
+        lock.flags = flags;
+        lock.status_flags = StatusFlags::empty();
+        if !planted(Mutant::SoloOrphanUntold) {
+            lock.highest_blocked = Mode::NL;
+        }
+        lock.orphan = false;
+        effects.granted(key, &locks[key], None);
+        self.grant_pending(locks, effects);
+        former
     }
 
     /// Whether no lock is on the resource: then nothing remembers it, nor its value block.
@@ -289,7 +324,9 @@ impl Resource {
         let moved = value::on_grant(self, locks, key, effects);
         let lock = &mut locks[key];
         lock.granted = lock.requested.take();
-        lock.highest_blocked = Mode::NL;
+        if !planted(Mutant::SoloOneNotice) {
+            lock.highest_blocked = Mode::NL;
+        }
         if lock.queue != Some(Queue::Granted) || self.granted.first() != Some(key) {
             self.dequeue(locks, key);
             self.enqueue(locks, key, Queue::Granted);

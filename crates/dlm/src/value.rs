@@ -1,6 +1,7 @@
 //! The value block of a resource.
 
 use crate::lock::NONE;
+use crate::mutants::{Mutant, planted};
 use crate::{
     Effects, LVB_LEN_MAX, LockFlags, LockKey, LockTable, LvbDirection, Mode, Resource, StatusFlags,
     lvb_direction,
@@ -32,7 +33,9 @@ pub(crate) fn on_grant<O>(
     let Some(requested) = lock.requested else { return false };
     let direction = lvb_direction(lock.granted, requested);
     if direction == LvbDirection::Write {
-        hand_over(resource, locks, key, effects);
+        if !planted(Mutant::SoloValueNotStored) {
+            hand_over(resource, locks, key, effects);
+        }
         return false;
     }
     if resource.value == NONE {

@@ -1,37 +1,6 @@
-//! Known mistakes, to be planted in the engines: the simulator has to find them (`cargo xtask sim
-//! mutants`).
-//!
-//! Nothing of this is left in a build without the feature `mutants`.
+//! Known mistakes, to be planted in the engines: see [`dlm::mutants`].
 
-/// Defines each mistake once: its name, the class of mistakes in kernels' histories that it belongs to,
-/// and what is wrong.
-macro_rules! mutants {
-    ($($name:ident, $class:literal, $text:literal;)*) => {
-        /// A mistake.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Mutant {
-            $(#[doc = concat!("Class ", $class, ": ", $text, ".")] $name,)*
-        }
-
-        #[cfg(feature = "mutants")]
-        impl Mutant {
-            /// Every mistake.
-            pub const ALL: &'static [Mutant] = &[$(Mutant::$name,)*];
-
-            /// Its class.
-            pub const fn class(self) -> u8 {
-                match self { $(Mutant::$name => $class,)* }
-            }
-
-            /// What is wrong.
-            pub const fn text(self) -> &'static str {
-                match self { $(Mutant::$name => $text,)* }
-            }
-        }
-    };
-}
-
-mutants! {
+dlm::mutants! {
     NoticeLostBehindGrant, 9, "a lock whose grant is being told is not told that it is in the way";
     OneNotice, 9, "only the first lock in the way is told";
     PointlessNotice, 9, "a notice stands though the new mode is in nobody's way";
@@ -75,27 +44,4 @@ mutants! {
     WaitingNotSent, 10, "messages that waited for a connection are not sent";
     LostCallsForgotten, 10, "what a lost connection has not answered never ends";
     NoKeepalive, 10, "a silent connection is not asked whether it lives";
-}
-
-#[cfg(feature = "mutants")]
-thread_local! {
-    static PLANTED: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
-}
-
-/// Plants a mistake in the engines of this thread, or none.
-#[cfg(feature = "mutants")]
-pub fn plant(mutant: Option<Mutant>) {
-    PLANTED.set(mutant);
-}
-
-/// Whether that mistake is planted.
-#[cfg(feature = "mutants")]
-pub(crate) fn planted(mutant: Mutant) -> bool {
-    PLANTED.get() == Some(mutant)
-}
-
-/// Nothing is.
-#[cfg(not(feature = "mutants"))]
-pub(crate) const fn planted(_: Mutant) -> bool {
-    false
 }

@@ -9,6 +9,7 @@ use crate::coverage::Coverage;
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::run::run as run_plan;
+use crate::solo;
 
 /// Which seeds.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Work {
     pub(crate) first: u64,
     pub(crate) seeds: u64,
     pub(crate) until: Option<Instant>,
+    /// The clusters of the seeds too, not their solo worlds alone.
+    pub(crate) clusters: bool,
 }
 
 /// What became of them.
@@ -24,11 +27,28 @@ pub(crate) struct Summary {
     pub(crate) seeds: u64,
     /// Simulated time of the clusters.
     pub(crate) time: Duration,
+    /// ... and of solo worlds.
+    pub(crate) solo_time: Duration,
     pub(crate) events: u64,
     pub(crate) took: Duration,
     pub(crate) coverage: Coverage,
     /// By seed.
-    pub(crate) violations: Vec<(u64, Violation)>,
+    pub(crate) violations: Vec<Found>,
+}
+
+/// A violation, and the world to find it again in.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) seed: u64,
+    pub(crate) is_solo: bool,
+    pub(crate) violation: Violation,
+}
+
+impl Found {
+    /// What finds it again.
+    pub(crate) fn arguments(&self) -> String {
+        format!("{}{}", self.seed, if self.is_solo { " --solo" } else { "" })
+    }
 }
 
 /// More findings than anybody looks at in one go.
@@ -54,19 +74,25 @@ pub(crate) fn run(work: &Work) -> Summary {
                         return;
                     }
                     let seed = work.first.wrapping_add(at);
-                    let outcome = run_plan(&Plan::of(seed), Log::off());
+                    let cluster = work.clusters.then(|| run_plan(&Plan::of(seed), Log::off()));
+                    let solo = solo::run(seed, Log::off());
                     let mut told = told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     let (summary, last) = &mut *told;
                     summary.seeds += 1;
-                    summary.time += outcome.time;
-                    summary.events += outcome.events;
-                    summary.coverage.merge(&outcome.coverage);
-                    if let Some(violation) = outcome.violation {
-                        println!("seed {seed}: {}: {}", violation.check, violation.what);
-                        summary.violations.push((seed, violation));
-                        if summary.violations.len() >= VIOLATIONS_MAX {
-                            stop.store(true, Ordering::Relaxed);
-                        }
+                    summary.time += cluster.as_ref().map_or(Duration::ZERO, |world| world.time);
+                    summary.solo_time += solo.time;
+                    let cluster = cluster.map(|world| (world, false));
+                    for (outcome, is_solo) in cluster.into_iter().chain([(solo, true)]) {
+                        summary.events += outcome.events;
+                        summary.coverage.merge(&outcome.coverage);
+                        let Some(violation) = outcome.violation else { continue };
+                        let found = Found { seed, is_solo, violation };
+                        let Violation { check, what, .. } = &found.violation;
+                        println!("seed {}: {check}: {what}", found.arguments());
+                        summary.violations.push(found);
+                    }
+                    if summary.violations.len() >= VIOLATIONS_MAX {
+                        stop.store(true, Ordering::Relaxed);
                     }
                     if last.elapsed() >= PROGRESS {
                         *last = Instant::now();
@@ -78,7 +104,7 @@ pub(crate) fn run(work: &Work) -> Summary {
     });
     let (mut summary, _) = told.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     summary.took = started.elapsed();
-    summary.violations.sort_by_key(|(seed, _)| *seed);
+    summary.violations.sort_by_key(|found| (found.seed, found.is_solo));
     summary
 }
 
@@ -86,8 +112,10 @@ pub(crate) fn run(work: &Work) -> Summary {
 pub(crate) fn line(summary: &Summary, took: Duration) -> String {
     let hours = summary.time.as_secs_f64() / 3600.0;
     let times = summary.time.as_secs_f64() / took.as_secs_f64().max(0.001);
+    let solo = summary.solo_time.as_secs_f64() / 3600.0;
     format!(
-        "{} seeds, {hours:.1} cluster-hours ({times:.0} times real time), {} events, {} violations",
+        "{} seeds, {hours:.1} cluster-hours ({times:.0} times real time), {solo:.1} solo hours, {} events, \
+         {} violations",
         summary.seeds,
         summary.events,
         summary.violations.len()

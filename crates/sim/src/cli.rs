@@ -51,23 +51,26 @@ struct Run {
     /// This seed alone
     #[arg(long, conflicts_with_all = ["seeds", "hours"])]
     seed: Option<u64>,
+    /// The solo worlds alone: the processes of one host
+    #[arg(long)]
+    solo: bool,
     /// Print a line for each thing that happens
     #[arg(long, requires = "seed")]
     trace: bool,
     /// Only the first so many nodes of the seed
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with = "solo")]
     nodes: Option<usize>,
     /// So many users in each domain of a node
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with = "solo")]
     users: Option<usize>,
     /// End idle connections where one-way cuts would be: what o2net cannot make good
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with = "solo")]
     resets: bool,
     /// Nodes introduce themselves as kernels: a BAST waits until the AST before it is answered
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with = "solo")]
     as_kernels: bool,
     /// Without these of its faults
-    #[arg(long, requires = "seed", value_delimiter = ',')]
+    #[arg(long, requires = "seed", conflicts_with = "solo", value_delimiter = ',')]
     without: Vec<usize>,
 }
 
@@ -83,6 +86,9 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Run) -> ExitCode {
     if let Some(seed) = arguments.seed {
+        if arguments.solo {
+            return report::one_solo(seed, arguments.trace);
+        }
         let overrides = Overrides {
             nodes: arguments.nodes,
             users: arguments.users,
@@ -92,12 +98,18 @@ fn run(arguments: Run) -> ExitCode {
         };
         return report::one(&Plan::of(seed), &overrides, arguments.trace);
     }
+    let clusters = !arguments.solo;
     let work = match arguments.hours {
         Some(hours) => {
             let until = Instant::now() + Duration::from_secs_f64(hours.max(0.0) * 3600.0);
-            Work { first: campaign::fresh_seed(), seeds: u64::MAX >> 1, until: Some(until) }
+            Work {
+                first: campaign::fresh_seed(),
+                seeds: u64::MAX >> 1,
+                until: Some(until),
+                clusters,
+            }
         }
-        None => Work { first: arguments.from, seeds: arguments.seeds, until: None },
+        None => Work { first: arguments.from, seeds: arguments.seeds, until: None, clusters },
     };
     let summary = campaign::run(&work);
     if report::summary(&summary) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

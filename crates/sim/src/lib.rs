@@ -21,6 +21,7 @@ mod run;
 mod scale;
 mod scene;
 mod shrink;
+mod solo;
 mod state;
 mod storage;
 mod tap;

@@ -15,29 +15,32 @@ pub(crate) fn run(seeds: u64, filter: Option<&str>) -> ExitCode {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use o2cb::mutants::Mutant;
+    use dlm::mutants::Mistake;
 
-    let chosen: Vec<Mutant> = Mutant::ALL
-        .iter()
-        .copied()
-        .filter(|mutant| filter.is_none_or(|filter| format!("{mutant:?}").contains(filter)))
+    let clusters = o2cb::mutants::ALL.iter().chain(dlmglue::mutants::ALL);
+    let clusters = clusters.map(|mistake| (mistake, cluster as World));
+    let solos = dlm::mutants::ALL.iter().map(|mistake| (mistake, solo as World));
+    let chosen: Vec<(&Mistake, World)> = clusters
+        .chain(solos)
+        .filter(|(mistake, _)| filter.is_none_or(|filter| mistake.name.contains(filter)))
         .collect();
     let next = AtomicUsize::new(0);
     let found = Mutex::new(Vec::new());
     crate::campaign::silence_panics();
-    println!("{:>5}  {:<24} {:>8}  found by", "class", "mistake", "seeds");
+    println!("{:>5}  {:<26} {:>8}  found by", "class", "mistake", "seeds");
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some(&mutant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let by = hunt(mutant, seeds);
+                while let Some((mistake, world)) = chosen.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let by = hunt(mistake, *world, seeds);
                     let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     let (tries, check) = match &by {
                         Some((tries, violation)) => (*tries, violation.check),
                         None => (seeds, "NOT FOUND"),
                     };
-                    let (class, name) = (mutant.class(), format!("{mutant:?}"));
-                    println!("{class:>5}  {name:<24} {tries:>8}  {check}: {}", mutant.text());
+                    let Mistake { class, name, text, .. } = mistake;
+                    println!("{class:>5}  {name:<26} {tries:>8}  {check}: {text}");
                     found.push(by.is_some());
                 }
             });
@@ -50,20 +53,33 @@ pub(crate) fn run(seeds: u64, filter: Option<&str>) -> ExitCode {
     if count * 20 >= found.len() * 19 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// What a seed finds.
+#[cfg(feature = "mutants")]
+type World = fn(u64) -> Option<crate::checks::Violation>;
+
+#[cfg(feature = "mutants")]
+fn cluster(seed: u64) -> Option<crate::checks::Violation> {
+    crate::run::run(&crate::plan::Plan::of(seed), crate::log::Log::off()).violation
+}
+
+#[cfg(feature = "mutants")]
+fn solo(seed: u64) -> Option<crate::checks::Violation> {
+    crate::solo::run(seed, crate::log::Log::off()).violation
+}
+
 /// After how many seeds a mistake is found, and as what.
 #[cfg(feature = "mutants")]
-fn hunt(mutant: o2cb::mutants::Mutant, seeds: u64) -> Option<(u64, crate::checks::Violation)> {
-    use crate::log::Log;
-    use crate::plan::Plan;
-    use crate::run::run;
-
+fn hunt(
+    mistake: &dlm::mutants::Mistake,
+    world: World,
+    seeds: u64,
+) -> Option<(u64, crate::checks::Violation)> {
     (0..seeds).find_map(|seed| {
-        let plan = Plan::of(seed);
-        o2cb::mutants::plant(Some(mutant));
-        let found = run(&plan, Log::off()).violation;
-        o2cb::mutants::plant(None);
-        // A seed that fails without the mistake has not found it.
+        (mistake.plant)(true);
+        let found = world(seed);
+        (mistake.plant)(false);
         let found = found?;
-        run(&plan, Log::off()).violation.is_none().then_some((seed + 1, found))
+        // A seed that fails without the mistake has not found it.
+        world(seed).is_none().then_some((seed + 1, found))
     })
 }

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use crate::campaign::{self, Summary};
+use crate::campaign::{self, Found, Summary};
 use crate::checks::Violation;
 use crate::coverage::REQUIRED;
 use crate::log::{LEGEND, Log};
 use crate::plan::{Overrides, Plan};
 use crate::run::run;
 use crate::shrink::shrink;
+use crate::solo;
 
 /// How many lines before a violation are shown.
 const LAST_LINES: usize = 60;
@@ -45,6 +46,45 @@ pub(crate) fn one(plan: &Plan, overrides: &Overrides, trace: bool) -> ExitCode {
     }
 }
 
+/// Runs one solo world, and tells what it finds.
+pub(crate) fn one_solo(seed: u64, trace: bool) -> ExitCode {
+    campaign::silence_panics();
+    if trace {
+        println!("{}\n{:#?}\n", solo::LEGEND, solo::plan_of(seed));
+        let outcome = solo::run(seed, Log::print());
+        println!("log hash {:016x}", outcome.hash);
+        outcome.state.iter().for_each(|line| println!("{line}"));
+        return match outcome.violation {
+            Some(violation) => {
+                println!("{}", sentence(seed, &violation));
+                ExitCode::FAILURE
+            }
+            None => ExitCode::SUCCESS,
+        };
+    }
+    match solo::run(seed, Log::off()).violation {
+        Some(violation) => {
+            failing_solo(seed, &violation);
+            ExitCode::FAILURE
+        }
+        None => {
+            println!("seed {seed}: nothing is wrong");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Everything about a solo world that fails.
+fn failing_solo(seed: u64, violation: &Violation) {
+    println!("{}\n", sentence(seed, violation));
+    println!("replay:  cargo xtask sim --seed {seed} --solo\n");
+    println!("{:#?}\n\nlegend:\n{}\nthe last lines:", solo::plan_of(seed), solo::LEGEND);
+    let outcome = solo::run(seed, Log::keep(LAST_LINES));
+    outcome.last.iter().for_each(|line| println!("{line}"));
+    println!("\nthe locks then:");
+    outcome.state.iter().for_each(|line| println!("{line}"));
+}
+
 /// Everything about a seed that fails: in the smallest world in which it still does.
 fn failing(seed: u64, overrides: &Overrides, violation: &Violation) {
     println!("{}\n", sentence(seed, violation));
@@ -79,19 +119,27 @@ pub(crate) fn summary(summary: &Summary) -> bool {
     for (what, times) in summary.coverage.iter() {
         println!("{times:>12}  {what}");
     }
-    let missing: Vec<&str> =
-        REQUIRED.iter().copied().filter(|what| summary.coverage.of(what) == 0).collect();
+    let of_clusters = if summary.time.is_zero() { &[] } else { REQUIRED };
+    let missing: Vec<&str> = of_clusters
+        .iter()
+        .chain(solo::REQUIRED)
+        .copied()
+        .filter(|what| summary.coverage.of(what) == 0)
+        .collect();
     let judged = summary.seeds >= SEEDS_FOR_COVERAGE;
     if judged && !missing.is_empty() {
         println!("\nnever happened, which is a failure of the simulator: {}", missing.join(", "));
     }
     println!("\n{}", campaign::line(summary, summary.took));
-    if let Some((seed, violation)) = summary.violations.first() {
+    if let Some(found) = summary.violations.first() {
         println!("\nthe first of the violations:\n");
-        failing(*seed, &Overrides::default(), violation);
-        let seeds: Vec<String> =
-            summary.violations.iter().map(|(seed, _)| seed.to_string()).collect();
-        println!("\nall that failed: {}", seeds.join(" "));
+        if found.is_solo {
+            failing_solo(found.seed, &found.violation);
+        } else {
+            failing(found.seed, &Overrides::default(), &found.violation);
+        }
+        let seeds: Vec<String> = summary.violations.iter().map(Found::arguments).collect();
+        println!("\nall that failed: {}", seeds.join(", "));
     }
     summary.violations.is_empty() && (!judged || missing.is_empty())
 }

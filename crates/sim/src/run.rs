@@ -37,13 +37,8 @@ pub(crate) fn run(plan: &Plan, log: Log) -> Outcome {
     let mut world = World::new(plan.clone(), log);
     let panicked = catch_unwind(AssertUnwindSafe(|| world.run())).err();
     if let Some(panic) = panicked {
-        let what = panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_default();
         world.violation = None;
-        world.fail("I20 no panic", what);
+        world.fail("I20 no panic", text_of(&*panic));
     }
     let state = if world.violation.is_some() { world.state() } else { Vec::new() };
     Outcome {
@@ -55,6 +50,15 @@ pub(crate) fn run(plan: &Plan, log: Log) -> Outcome {
         hash: world.log.hash(),
         last: world.log.last().map(str::to_owned).collect(),
     }
+}
+
+/// What a panic says.
+pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_default()
 }
 
 impl World {

@@ -6,9 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use dlm::mutants::{Mutant, planted};
 use dlm::{
     Effects, Errno, Lock, LockFlags, LockKey, Lvb, Mode, NodeNumber, Resource, ResourceName,
-    StatusFlags, check_request,
+    StatusFlags,
 };
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -28,6 +29,9 @@ pub struct UserOptions {
     /// Upper 24 bits of every fencing token: below 2^24. Must grow with every start of the stack on this host, or
     /// tokens repeat: its keeper writes it to disk before it hands it over.
     pub epoch: u32,
+    /// Decides how names spread over the shards. `None` is what a host needs: a number that nobody knows,
+    /// so that nobody can choose names that all fall into one place. A known one repeats a run.
+    pub hash_seed: Option<u64>,
 }
 
 /// The `user` stack plugin (`fs/ocfs2/stack_user.c`).
@@ -81,18 +85,26 @@ impl Plugin for UserPlugin {
             let reason = format!("group `{group}` is connected already: disconnect it first");
             return Err(ConnectRefused { errno: Errno::EEXIST, reason });
         }
+        let random = || RandomState::new().hash_one(request.group);
+        let hash_seed = self.options.hash_seed.unwrap_or_else(random);
         Ok(Box::new(UserConnection {
             group: request.group.to_owned(),
             groups: Arc::clone(&self.groups),
             version: request.protocol.max_version(),
             protocol: request.protocol,
-            space: Lockspace::new(RandomState::new().hash_one(request.group), || Numbered {
+            space: Lockspace::new(hash_seed, || Numbered {
                 shard: Shard::default(),
-                grants: self.grants_before.load(Ordering::Relaxed),
+                grants: match planted(Mutant::SoloTokensOfGroups) {
+                    true => 0,
+                    false => self.grants_before.load(Ordering::Relaxed),
+                },
                 closed: false,
             }),
             grants_before: Arc::clone(&self.grants_before),
-            tokens_from: u64::from(self.options.epoch) << Self::TOKEN_SEQUENCE_BITS,
+            tokens_from: match planted(Mutant::SoloTokensOfEpochs) {
+                true => 0,
+                false => u64::from(self.options.epoch) << Self::TOKEN_SEQUENCE_BITS,
+            },
         }))
     }
 }
@@ -240,16 +252,13 @@ impl UserConnection {
         flags: LockFlags,
         name: ResourceName<'_>,
     ) -> Result<(), Errno> {
-        check_request(mode, flags)?;
         if !lksb.claim() {
             return Err(Errno::EBUSY);
         }
         let (hash, number) = self.space.locate(name);
         // The former status block goes only after the shard was let go of: its state is the user's.
         let former = self.in_shard(number, Some(lksb), |shard, completions| {
-            let (key, former) = shard.adopt(hash, name, mode, flags, lksb.clone())?;
-            completions.granted(key, &shard.locks()[key], None);
-            Ok(former)
+            shard.adopt(hash, name, mode, flags, lksb.clone(), completions)
         });
         match former {
             Ok(former) => {
@@ -354,6 +363,13 @@ struct Deliveries<'a> {
 }
 
 impl Deliveries<'_> {
+    /// Whether a status block has a callback that is not delivered yet.
+    fn is_telling(&self, lksb: &Lksb) -> bool {
+        let is_others = |(other, _): &(Lksb, Callback)| other.is(lksb);
+        self.own_callback.is_some() && self.own.is_some_and(|own| own.is(lksb))
+            || self.others.as_ref().is_some_and(|others| others.iter().any(is_others))
+    }
+
     #[inline]
     fn run(self, protocol: &Arc<dyn LockingProtocol>) {
         let others = self.others.map(|posted| Others { posted: posted.into_iter(), protocol });
@@ -441,12 +457,21 @@ impl Effects<Lksb> for Completions<'_, '_> {
     #[inline]
     fn ended(&mut self, _key: LockKey, lock: &Lock<Lksb>, errno: Errno) {
         self.deliveries.ended += 1;
+        if planted(Mutant::SoloUnlockUntold)
+            && lock.granted().is_some()
+            && lock.requested().is_some()
+        {
+            return lock.owner.set_lock_id(0);
+        }
         let callback = completion(errno, lock.status_flags(), None);
         let posted = lock.owner.post_last(callback);
         self.keep(&lock.owner, posted);
     }
 
     fn blocking(&mut self, _key: LockKey, lock: &Lock<Lksb>, level: Mode) {
+        if planted(Mutant::SoloNoticeLostBehindGrant) && self.deliveries.is_telling(&lock.owner) {
+            return;
+        }
         self.post(&lock.owner, Callback::blocking(level));
     }
 

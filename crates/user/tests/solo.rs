@@ -43,7 +43,8 @@ impl<F: Fn(&Lksb, Which) + Send + Sync> LockingProtocol for Told<F> {
 fn glue(epoch: u32) -> Glue {
     let glue = Glue::new();
     glue.set_max_protocol(VERSION).expect("first announcement");
-    glue.register(Arc::new(UserPlugin::new(UserOptions { epoch }))).expect("first plugin");
+    glue.register(Arc::new(UserPlugin::new(UserOptions { epoch, ..UserOptions::default() })))
+        .expect("first plugin");
     glue.set_cluster_stack("solo").expect("nothing is connected");
     glue
 }
@@ -91,6 +92,26 @@ fn tokens_grow_across_connections_and_epochs() {
             connection.disconnect(false).expect("left");
         }
     }
+}
+
+/// What an orphan was told went to nobody.
+#[test]
+fn who_adopts_an_orphan_is_told_who_waits_for_it() {
+    let told = Arc::new(AtomicUsize::new(0));
+    let notices = told.clone();
+    let connection = connect_told(move |lksb, which| {
+        if which == Which::Blocking && lksb.state::<&str>() == Some(&"heir") {
+            notices.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let [dead, waiter, heir] = ["dead", "waiter", "heir"].map(Lksb::new);
+    connection.lock(Mode::EX, &dead, LockFlags::PERSISTENT, name(b"r")).expect("submitted");
+    lock(&connection, &waiter, name(b"r"));
+    connection.abandon(&dead).expect("it has a lock");
+    connection.lock(Mode::EX, &heir, LockFlags::ORPHAN, name(b"r")).expect("an orphan in EX");
+    assert_eq!((heir.mode(), told.load(Ordering::Relaxed)), (Some(Mode::EX), 1));
+    connection.unlock(&heir, LockFlags::empty()).expect("submitted");
+    assert_eq!(waiter.mode(), Some(Mode::EX));
 }
 
 #[test]

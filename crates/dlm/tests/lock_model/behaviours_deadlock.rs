@@ -36,6 +36,15 @@ fn a_demoted_conversion_is_granted_when_the_others_allow_it() {
     assert_eq!(world.convert(B, CW, F::CONVDEADLK), [granted(A, CW), demoted]);
 }
 
+/// Ours: fs/dlm leaves a lock that a demotion let go without notice until the queues are looked at again.
+#[test]
+fn who_went_because_of_a_demotion_is_told_who_waits_behind() {
+    let mut world = World::holding(&[(A, PR), (B, PR), (C, NL)]).converting(A, CW);
+    assert_eq!(world.convert(C, EX, NONE)[0], queued(C));
+    let events = world.convert(B, CW, F::CONVDEADLK | F::QUECVT);
+    assert_eq!(events, [granted(A, CW), queued(B), blocking(A, EX)]);
+}
+
 /// 62: the flag belongs to one operation.
 #[test]
 fn the_next_conversion_is_not_marked_demoted() {

@@ -186,6 +186,9 @@ impl Oracle {
             enqueue(&mut self.converting, lock);
             self.events.push(Event::Queued { owner });
             basts(&mut self.granted, &lock, &mut self.events);
+            if verdict == Verdict::Demoted {
+                self.grant_queued();
+            }
         }
     }
 

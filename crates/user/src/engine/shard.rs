@@ -1,5 +1,6 @@
 //! One shard of a lockspace: resources by name, and their locks.
 
+use dlm::mutants::{Mutant, planted};
 use dlm::{
     Effects, Errno, Lock, LockFlags, LockKey, LockTable, Mode, Request, Resource, ResourceName,
     check_convert, check_request, check_unlock,
@@ -132,7 +133,8 @@ impl<O> Shard<O> {
     pub fn abandon(&mut self, key: LockKey, effects: &mut impl Effects<O>) -> Result<bool, Errno> {
         let lock = self.locks.get_mut(key).ok_or(Errno::ENOENT)?;
         let place = lock.resource;
-        if lock.flags.contains(LockFlags::PERSISTENT) {
+        let dropped = planted(Mutant::SoloOrphanDropped) && lock.requested().is_some();
+        if lock.flags.contains(LockFlags::PERSISTENT) && !dropped {
             lock.orphan = true;
             self.residents[place as usize].resource.cancel(&mut self.locks, key, effects);
             self.forget_if_unused(place);
@@ -143,12 +145,13 @@ impl<O> Shard<O> {
         Ok(false)
     }
 
-    /// Gives the orphan of that name and mode to a new owner. Returns its key and its former owner
-    /// (`fs/dlm/lock.c: dlm_user_adopt_orphan`).
+    /// Gives the orphan of that name and mode to a new owner, and says so to `effects`. Returns the former
+    /// owner (`fs/dlm/lock.c: dlm_user_adopt_orphan`).
     ///
     /// # Errors
     ///
-    /// `ENOENT`: the name has no orphan. `EAGAIN`: only orphans in other modes.
+    /// `EINVAL` for flags that mean nothing in a request. `ENOENT`: the name has no orphan. `EAGAIN`: only
+    /// orphans in other modes.
     pub fn adopt(
         &mut self,
         hash: u32,
@@ -156,9 +159,11 @@ impl<O> Shard<O> {
         mode: Mode,
         flags: LockFlags,
         owner: O,
-    ) -> Result<(LockKey, O), Errno> {
+        effects: &mut impl Effects<O>,
+    ) -> Result<O, Errno> {
+        check_request(mode, flags)?;
         let place = self.find(hash, name).ok_or(Errno::ENOENT)?;
-        let resource = &self.residents[place as usize].resource;
+        let resource = &mut self.residents[place as usize].resource;
         let mut error = Errno::ENOENT;
         let mut found = None;
         for (key, lock) in resource.locks(&self.locks).filter(|(_, lock)| lock.orphan) {
@@ -169,11 +174,7 @@ impl<O> Shard<O> {
             error = Errno::EAGAIN;
         }
         let key = found.ok_or(error)?;
-        let lock = &mut self.locks[key];
-        let former = std::mem::replace(&mut lock.owner, owner);
-        lock.flags = flags;
-        lock.orphan = false;
-        Ok((key, former))
+        Ok(resource.adopt(&mut self.locks, key, owner, flags, effects))
     }
 
     /// Drops the orphans for whose last owner `condemned` is true; returns how many
@@ -219,7 +220,11 @@ impl<O> Shard<O> {
     fn drop_unclean(&mut self, key: LockKey, effects: &mut impl Effects<O>) {
         let place = self.locks[key].resource;
         let resource = &mut self.residents[place as usize].resource;
-        resource.unlock(&mut self.locks, key, LockFlags::IVVALBLK, effects);
+        let flags = match planted(Mutant::SoloDeadWritersValue) {
+            true => LockFlags::VALBLK,
+            false => LockFlags::IVVALBLK,
+        };
+        resource.unlock(&mut self.locks, key, flags, effects);
         self.forget_if_unused(place);
     }
 
