@@ -208,25 +208,25 @@ impl World {
                 at => format!("name {at}"),
             }
         };
-        self.lock_as(index, domain, user, &name, mode, flags);
+        self.lock_as(index, domain, user, name.as_bytes(), mode, flags);
     }
 
     /// A lock on a name of the first domain, and nothing besides.
     pub(crate) fn lock_name(&mut self, index: usize, name: &str, mode: LockMode) {
-        self.lock_as(index, 0, 0, name, mode, LkmFlags::empty());
+        self.lock_as(index, 0, 0, name.as_bytes(), mode, LkmFlags::empty());
         self.settle(index);
     }
 
-    fn lock_as(
+    pub(crate) fn lock_as(
         &mut self,
         index: usize,
         domain: usize,
         user: usize,
-        name: &str,
+        name: &[u8],
         mode: LockMode,
         flags: LkmFlags,
     ) {
-        let name = LockName::new(name.as_bytes()).expect("a name");
+        let name = LockName::new(name).expect("a name");
         let asked =
             self.in_domain(index, domain, |domain, now| domain.lock(now, name, mode, flags));
         let me = self.nodes[index].id;

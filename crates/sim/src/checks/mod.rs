@@ -9,6 +9,8 @@ mod dead_holders;
 mod exclusion;
 mod fences;
 mod leaks;
+mod lock_step;
+mod old_frames;
 mod outcomes;
 mod owners;
 mod references;
@@ -20,6 +22,7 @@ mod waiters;
 use std::time::Duration;
 
 pub(crate) use dead_holders::Grave;
+pub(crate) use old_frames::Lives;
 pub(crate) use splits::Outvoted;
 pub(crate) use value_block::{Register, lvb_of};
 
