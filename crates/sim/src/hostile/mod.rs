@@ -95,6 +95,8 @@ pub(crate) struct Hostile {
     /// Answers that a node has not asked for: by who answers, and who did not ask.
     pub(crate) answers: BTreeMap<(NodeId, usize), u64>,
     pub(crate) misfits: Vec<Option<Misfit>>,
+    /// The fault that one comes of.
+    misfit_fault: Option<usize>,
     told_twice: Vec<u32>,
     slow_fences: Vec<Vec<Duration>>,
     /// It has to stop, and has not yet.
@@ -112,6 +114,7 @@ impl Hostile {
             refusals: vec![0; nodes],
             answers: BTreeMap::new(),
             misfits: vec![None; nodes],
+            misfit_fault: None,
             told_twice: vec![0; nodes],
             slow_fences: vec![Vec::new(); nodes],
             stopping: vec![false; nodes],
@@ -179,7 +182,10 @@ impl World {
                 self.second_connection(from, to);
                 None
             }
+            // One at a time: two might fit each other.
+            Hostility::Misfit { .. } if self.hostile.misfit_fault.is_some() => None,
             Hostility::Misfit { node, misfit, back, lasts } => {
+                self.hostile.misfit_fault = Some(at);
                 self.hostile.misfits[node] = Some(misfit);
                 self.process_ends(node, back);
                 Some(back + lasts)
@@ -206,6 +212,7 @@ impl World {
     pub(crate) fn end_hostility(&mut self, what: Hostility) {
         match what {
             Hostility::Misfit { node, .. } => {
+                self.hostile.misfit_fault = None;
                 self.hostile.misfits[node] = None;
                 let back = self.millis((1, 3000));
                 self.process_ends(node, back);
@@ -223,6 +230,7 @@ impl World {
     /// All of it is over.
     pub(crate) fn heal_hostile(&mut self) {
         self.hostile.waiting.clear();
+        self.hostile.misfit_fault = None;
         for index in 0..self.nodes.len() {
             self.hostile.told_twice[index] = 0;
             self.hostile.slow_fences[index].clear();
