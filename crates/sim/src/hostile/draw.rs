@@ -58,8 +58,29 @@ pub(crate) fn invite(plan: &mut Plan) {
             !matches!(planned.fault, Fault::Cut { .. } | Fault::Part { .. } | Fault::Split { .. })
         });
     }
+    if kinds.contains(&Kind::Stops) {
+        // One disk hangs, once: on time that nodes agree on because all of them do nothing is judged.
+        plan.faults.retain(|planned| !hangs(planned.fault));
+        let mut hung = 0;
+        faults.retain(|planned| {
+            hung += u32::from(hangs(planned.fault));
+            !hangs(planned.fault) || hung == 1
+        });
+    }
     plan.faults.extend(faults);
     plan.faults.sort_by_key(|planned| planned.at);
+}
+
+fn hangs(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::StuckDisk { .. }
+            | Fault::StuckRegion { .. }
+            | Fault::SlowDisk { .. }
+            | Fault::StoragePause { .. }
+            | Fault::DiskErrors { .. }
+            | Fault::HalfWrites { .. }
+    )
 }
 
 impl Draw<'_> {
@@ -111,13 +132,15 @@ impl Draw<'_> {
             Kind::Floods => {
                 let locks = self.rng.pick(&[300, 1000, 3000]);
                 let names = self.rng.pick(&[
-                    Names::Few(1),
-                    Names::Few(50),
+                    Names::Few(20),
+                    Names::Few(100),
                     Names::All,
                     Names::All,
                     Names::Colliding,
                     Names::Colliding,
                 ]);
+                // Of one name no more: with each change everybody in the way is told again.
+                let locks = if matches!(names, Names::Few(20)) { locks.min(1000) } else { locks };
                 one(Hostility::Flood { node, locks, names, lasts })
             }
             Kind::Stops => {

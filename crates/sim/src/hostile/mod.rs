@@ -371,6 +371,11 @@ impl World {
         true
     }
 
+    /// Whether a node has to stop, and hangs.
+    pub(crate) fn hangs(&self, index: usize) -> bool {
+        self.hostile.stopping[index]
+    }
+
     /// It has stopped.
     pub(crate) fn has_stopped(&mut self, index: usize) {
         if std::mem::take(&mut self.hostile.stopping[index]) {
