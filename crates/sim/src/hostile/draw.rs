@@ -35,18 +35,25 @@ pub(crate) fn invite(plan: &mut Plan) {
         return;
     }
     let mut rng = Rng::new(plan.seed ^ 0x0DD_F00D);
-    let first = rng.pick(&KINDS);
+    // In turn, so that each is in any two hundred seeds.
+    let first = KINDS[(plan.seed / SEEDS + plan.seed % SEEDS) as usize % KINDS.len()];
     let kinds: Vec<Kind> =
         KINDS.into_iter().filter(|kind| *kind == first || rng.chance(35)).collect();
-    let count = rng.pick(&[4, 8, 16, 30]);
+    let count = rng.pick(&[3, 6, 10]);
     let from = plan.faults_from.as_millis() as u64;
     let until = plan.safety.as_millis() as u64;
     let mut faults = Vec::new();
-    for _ in 0..count {
-        let kind = rng.pick(&kinds);
+    for number in 0..count {
+        let kind = if number < 2 { first } else { rng.pick(&kinds) };
         let at = match kind {
             // Some before anybody is in a domain.
             Kind::Garbage => Duration::from_millis(rng.between(3000, until)),
+            // While there is time for what comes of it.
+            Kind::Stops | Kind::Misfits => {
+                let dead = u64::from(plan.timeouts.dead_ms());
+                let last = until.saturating_sub(3 * dead + 5000);
+                Duration::from_millis(rng.between(16_000.min(last), last))
+            }
             _ => Duration::from_millis(rng.between(from, until)),
         };
         let drawn = Draw { plan, rng: &mut rng }.hostile(kind);
@@ -59,12 +66,17 @@ pub(crate) fn invite(plan: &mut Plan) {
         });
     }
     if kinds.contains(&Kind::Stops) {
-        // One disk hangs, once: on time that nodes agree on because all of them do nothing is judged.
+        // Disks hang one after the other: nothing is judged on time that nodes agree on because all do.
         plan.faults.retain(|planned| !hangs(planned.fault));
-        let mut hung = 0;
+        let apart =
+            Duration::from_secs(10) + 3 * Duration::from_millis(plan.timeouts.dead_ms().into());
+        let mut free = Duration::ZERO;
+        faults.sort_by_key(|planned| planned.at);
         faults.retain(|planned| {
-            hung += u32::from(hangs(planned.fault));
-            !hangs(planned.fault) || hung == 1
+            let hangs = hangs(planned.fault);
+            let keeps = !hangs || planned.at >= free;
+            free = if hangs && keeps { planned.at + apart } else { free };
+            keeps
         });
     }
     plan.faults.extend(faults);
@@ -98,7 +110,7 @@ impl Draw<'_> {
                     Fault::Hostile(Hostility::Forged { from: node, to: other, forgery })
                 };
                 let mut frames: Vec<(Duration, Fault)> =
-                    (0..8).map(|_| (now, forged(self))).collect();
+                    (0..16).map(|_| (now, forged(self))).collect();
                 frames.push((later, Fault::Hostile(Hostility::Second { from: node, to: other })));
                 frames
             }
@@ -123,10 +135,12 @@ impl Draw<'_> {
                     Misfit::HeartbeatTimeout,
                     Misfit::FsVersion,
                     Misfit::FsVersion,
+                    Misfit::FsVersion,
+                    Misfit::Nodes,
                     Misfit::Nodes,
                     Misfit::Nodes,
                 ]);
-                let lasts = lasts + 2 * dead;
+                let lasts = dead + Duration::from_millis(self.rng.between(12_000, 18_000));
                 one(Hostility::Misfit { node, misfit, back: self.back(), lasts })
             }
             Kind::Floods => {
@@ -147,12 +161,12 @@ impl Draw<'_> {
                 let by = Duration::from_millis(
                     self.rng.between(1, (dead.as_millis() as u64).saturating_sub(4500).max(1)),
                 );
-                let (lasts, back) = (3 * dead, self.back());
+                let (lasts, back) = (4 * dead, self.back());
                 vec![
                     (now, Fault::Hostile(Hostility::SlowFence { node, by, lasts })),
                     (now, Fault::Hostile(Hostility::ToldTwice { node: other, lasts })),
-                    match self.rng.chance(70) {
-                        true => (later, Fault::StuckDisk { node, lasts: 2 * dead }),
+                    match self.rng.chance(80) {
+                        true => (later, Fault::StuckDisk { node, lasts: dead + later }),
                         false => (later, Fault::PowerOff { node, back }),
                     },
                 ]

@@ -99,8 +99,8 @@ pub(crate) struct Hostile {
     misfit_fault: Option<usize>,
     told_twice: Vec<u32>,
     slow_fences: Vec<Vec<Duration>>,
-    /// It has to stop, and has not yet.
-    stopping: Vec<bool>,
+    /// It has to stop, and has not yet; whether its time was up by then.
+    stopping: Vec<Option<bool>>,
     no_memory: Vec<u32>,
     /// Locks of it that others had no memory for, and it has not heard so.
     refused_locks: Vec<u64>,
@@ -117,7 +117,7 @@ impl Hostile {
             misfit_fault: None,
             told_twice: vec![0; nodes],
             slow_fences: vec![Vec::new(); nodes],
-            stopping: vec![false; nodes],
+            stopping: vec![None; nodes],
             no_memory: vec![0; nodes],
             refused_locks: vec![0; nodes],
         }
@@ -236,7 +236,7 @@ impl World {
             self.hostile.slow_fences[index].clear();
             self.hostile.no_memory[index] = 0;
             self.end_flood(index);
-            let stops = self.hostile.stopping[index];
+            let stops = self.hangs(index);
             if self.hostile.misfits[index].take().is_some() || stops {
                 self.process_ends(index, Duration::from_secs(1));
             }
@@ -363,7 +363,7 @@ impl World {
         let late = reason.contains("heartbeat region");
         let by = if late { by.min(Duration::from_millis(1500)) } else { by };
         self.coverage.count("slow to stop");
-        self.hostile.stopping[index] = true;
+        self.hostile.stopping[index] = Some(late);
         self.nodes[index].pauses += 1;
         self.drop_sockets(index, false);
         let life = self.nodes[index].life;
@@ -373,12 +373,17 @@ impl World {
 
     /// Whether a node has to stop, and hangs.
     pub(crate) fn hangs(&self, index: usize) -> bool {
-        self.hostile.stopping[index]
+        self.hostile.stopping[index].is_some()
+    }
+
+    /// Whether it does so and had no more time before.
+    pub(crate) fn hangs_late(&self, index: usize) -> bool {
+        self.hostile.stopping[index] == Some(true)
     }
 
     /// It has stopped.
     pub(crate) fn has_stopped(&mut self, index: usize) {
-        if std::mem::take(&mut self.hostile.stopping[index]) {
+        if self.hostile.stopping[index].take().is_some() {
             self.nodes[index].pauses = self.nodes[index].pauses.saturating_sub(1);
         }
     }
