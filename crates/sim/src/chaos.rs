@@ -378,7 +378,7 @@ impl World {
     pub(crate) fn look(&mut self) {
         self.check_counters();
         self.check_misfits();
-        self.slip_in_waiting();
+        self.begin_waiting();
         if self.now.as_millis().is_multiple_of(500) {
             for domain in 0..self.plan.domains {
                 self.check_notices(domain, false);

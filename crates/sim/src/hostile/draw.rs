@@ -41,10 +41,13 @@ pub(crate) fn invite(plan: &mut Plan) {
         KINDS.into_iter().filter(|kind| *kind == first || rng.chance(35)).collect();
     let count = rng.pick(&[3, 6, 10]);
     let from = plan.faults_from.as_millis() as u64;
+    if kinds.contains(&Kind::Misfits) {
+        plan.safety = Duration::from_secs(100);
+    }
     let until = plan.safety.as_millis() as u64;
     let mut faults = Vec::new();
     for number in 0..count {
-        let kind = if number < 2 { first } else { rng.pick(&kinds) };
+        let kind = if number < 3 { first } else { rng.pick(&kinds) };
         let at = match kind {
             // Some before anybody is in a domain.
             Kind::Garbage => Duration::from_millis(rng.between(3000, until)),
@@ -56,7 +59,7 @@ pub(crate) fn invite(plan: &mut Plan) {
             }
             _ => Duration::from_millis(rng.between(from, until)),
         };
-        let drawn = Draw { plan, rng: &mut rng }.hostile(kind);
+        let drawn = Draw { plan, rng: &mut rng }.hostile(kind, number);
         faults.extend(drawn.into_iter().map(|(wait, fault)| Planned { at: at + wait, fault }));
     }
     if kinds.contains(&Kind::Misfits) {
@@ -96,7 +99,7 @@ fn hangs(fault: Fault) -> bool {
 }
 
 impl Draw<'_> {
-    fn hostile(&mut self, kind: Kind) -> Vec<(Duration, Fault)> {
+    fn hostile(&mut self, kind: Kind, number: u32) -> Vec<(Duration, Fault)> {
         let now = Duration::ZERO;
         let dead = Duration::from_millis(self.plan.timeouts.dead_ms().into());
         let (node, other) = self.pair();
@@ -128,18 +131,16 @@ impl Draw<'_> {
                 one(Hostility::Garbage { from: node, to: other, garbage, back })
             }
             Kind::Misfits => {
-                let misfit = self.rng.pick(&[
-                    Misfit::Version,
-                    Misfit::IdleTimeout,
-                    Misfit::KeepaliveDelay,
-                    Misfit::HeartbeatTimeout,
-                    Misfit::FsVersion,
-                    Misfit::FsVersion,
-                    Misfit::FsVersion,
-                    Misfit::Nodes,
-                    Misfit::Nodes,
-                    Misfit::Nodes,
-                ]);
+                let misfit = match number % 3 {
+                    0 => self.rng.pick(&[
+                        Misfit::Version,
+                        Misfit::IdleTimeout,
+                        Misfit::KeepaliveDelay,
+                        Misfit::HeartbeatTimeout,
+                    ]),
+                    1 => Misfit::FsVersion,
+                    _ => Misfit::Nodes,
+                };
                 let lasts = dead + Duration::from_millis(self.rng.between(12_000, 18_000));
                 one(Hostility::Misfit { node, misfit, back: self.back(), lasts })
             }

@@ -87,7 +87,7 @@ impl Misfit {
 /// What is under way of these, by node.
 #[derive(Debug)]
 pub(crate) struct Hostile {
-    /// Frames that wait for a place between two others, by number of the fault.
+    /// What waits for a place between two frames, or for another to be over: by number of the fault.
     waiting: Vec<usize>,
     pub(crate) forged: u64,
     /// Messages that it has refused.
@@ -163,7 +163,6 @@ impl Hostility {
     pub(crate) fn disturbs(self) -> Option<Duration> {
         match self {
             Hostility::Garbage { back, .. } => Some(back.unwrap_or_default()),
-            Hostility::Misfit { back, lasts, .. } => Some(back + lasts),
             _ => None,
         }
     }
@@ -173,22 +172,14 @@ impl World {
     /// Begins it; how long it lasts, if it does.
     pub(crate) fn begin_hostility(&mut self, what: Hostility, at: usize) -> Option<Duration> {
         match what {
-            Hostility::Forged { .. } | Hostility::Garbage { .. } => {
+            Hostility::Forged { .. } | Hostility::Garbage { .. } | Hostility::Misfit { .. } => {
                 self.hostile.waiting.push(at);
-                self.slip_in_waiting();
+                self.begin_waiting();
                 None
             }
             Hostility::Second { from, to } => {
                 self.second_connection(from, to);
                 None
-            }
-            // One at a time: two might fit each other.
-            Hostility::Misfit { .. } if self.hostile.misfit_fault.is_some() => None,
-            Hostility::Misfit { node, misfit, back, lasts } => {
-                self.hostile.misfit_fault = Some(at);
-                self.hostile.misfits[node] = Some(misfit);
-                self.process_ends(node, back);
-                Some(back + lasts)
             }
             Hostility::Flood { node, lasts, .. } => {
                 self.node_after(Duration::ZERO, node, Happens::Flood { fault: at, made: 0 });
@@ -243,8 +234,8 @@ impl World {
         }
     }
 
-    /// Slips in what waits for a place.
-    pub(crate) fn slip_in_waiting(&mut self) {
+    /// Begins what waits for its moment.
+    pub(crate) fn begin_waiting(&mut self) {
         for at in std::mem::take(&mut self.hostile.waiting) {
             let done = match self.plan.faults[at].fault {
                 Fault::Hostile(Hostility::Forged { from, to, forgery }) => {
@@ -252,6 +243,18 @@ impl World {
                 }
                 Fault::Hostile(Hostility::Garbage { from, to, garbage, back }) => {
                     self.garbage_comes(from, to, garbage, back)
+                }
+                // One at a time: two might fit each other.
+                Fault::Hostile(Hostility::Misfit { node, misfit, back, lasts }) => {
+                    let free = self.hostile.misfit_fault.is_none();
+                    if free {
+                        self.hostile.misfit_fault = Some(at);
+                        self.hostile.misfits[node] = Some(misfit);
+                        self.disturb((1 << self.nodes.len()) - 1, back + lasts);
+                        self.process_ends(node, back);
+                        self.after(back + lasts, Event::Over(at));
+                    }
+                    free
                 }
                 _ => true,
             };
