@@ -4,7 +4,7 @@
 //! Source: `fs/ocfs2/cluster/tcp.c: o2net_check_handshake`; `fs/ocfs2/dlm/dlmdomain.c:
 //! dlm_query_join_handler`, `dlm_query_nodeinfo_handler`.
 
-use o2cb::o2dlm::JoinError;
+use o2cb::o2dlm::{DomainState, JoinError};
 
 use crate::fault::Fault;
 use crate::hostile::{Hostility, Misfit};
@@ -18,8 +18,9 @@ impl World {
             let Some(misfit) = self.hostile.misfits[index] else { continue };
             let Some(up) = &self.nodes[index].up else { continue };
             let alone = up.stack.connected_nodes().len() <= 1;
-            let with_others = up.stack.domains().any(|(_, domain)| domain.members().len() > 1);
-            let joined = with_others && up.domains.iter().any(|domain| domain.joined);
+            let joined = up.stack.domains().any(|(_, domain)| {
+                domain.state() == DomainState::Joined && domain.members().len() > 1
+            });
             let me = up.stack.me();
             let what = match misfit.is_of_connections() {
                 true if !alone => "is connected",
