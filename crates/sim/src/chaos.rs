@@ -53,6 +53,11 @@ impl World {
                     self.disturb(all, lasts);
                 }
             }
+            Fault::Hostile(what) => {
+                if let Some(lasts) = what.disturbs() {
+                    self.disturb(all, lasts);
+                }
+            }
             Fault::ClockStep { .. }
             | Fault::Leave { .. }
             | Fault::UserDies { .. }
@@ -127,6 +132,7 @@ impl World {
                 self.nodes[node].handlers_hang += 1;
                 Some(lasts)
             }
+            Fault::Hostile(what) => self.begin_hostility(what, at),
             other => {
                 self.blow(other, at);
                 None
@@ -265,6 +271,7 @@ impl World {
                 *hang = hang.saturating_sub(1);
                 self.tell_the_untold(node);
             }
+            Fault::Hostile(what) => self.end_hostility(what),
             _ => {}
         }
     }
@@ -322,6 +329,7 @@ impl World {
         self.note(|| format!("n{me} * {}", if silently { "is off" } else { "ends" }));
         self.coverage.count("node died");
         self.bury(index);
+        self.has_stopped(index);
         let node: &mut Node = &mut self.nodes[index];
         node.up = None;
         node.backlog.clear();
@@ -339,6 +347,7 @@ impl World {
         self.note(|| "## everything is over".to_owned());
         self.phase = Phase::Liveness;
         self.ambushes.clear();
+        self.heal_hostile();
         let count = self.nodes.len();
         for from in 0..count {
             for to in 0..count {
@@ -368,6 +377,8 @@ impl World {
     /// What holds at any time.
     pub(crate) fn look(&mut self) {
         self.check_counters();
+        self.check_misfits();
+        self.begin_waiting();
         if self.now.as_millis().is_multiple_of(500) {
             for domain in 0..self.plan.domains {
                 self.check_notices(domain, false);

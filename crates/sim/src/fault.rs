@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use o2cb::o2dlm::message::MessageType;
 
+use crate::hostile::Hostility;
 use crate::plan::Plan;
 use crate::rng::Rng;
 
@@ -65,6 +66,8 @@ pub(crate) enum Fault {
     HandlersHang { node: usize, lasts: Duration },
     /// F36, F38: somebody connects from an address of no node, and talks.
     Stranger { to: usize },
+    /// A node is wrong, or a user of it.
+    Hostile(Hostility),
 }
 
 impl Fault {
@@ -94,6 +97,7 @@ impl Fault {
             Fault::UserDies { .. } => "F25 user dies",
             Fault::HandlersHang { .. } => "F24 handlers hang",
             Fault::Stranger { .. } => "F36 stranger",
+            Fault::Hostile(what) => what.name(),
         }
     }
 }
@@ -121,6 +125,7 @@ impl Fault {
             | Fault::UserDies { node }
             | Fault::HandlersHang { node, .. }
             | Fault::Stranger { to: node } => node,
+            Fault::Hostile(what) => what.highest_node(),
             Fault::Split { .. }
             | Fault::PowerOffMany { .. }
             | Fault::Ambush { .. }

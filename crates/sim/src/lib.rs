@@ -10,6 +10,7 @@ mod cli;
 mod clock;
 mod coverage;
 mod fault;
+mod hostile;
 mod log;
 mod mutants;
 mod network;

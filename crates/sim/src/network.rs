@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use o2cb::NodeId;
-use o2cb::o2net::{CloseReason, LinkId};
+use o2cb::o2net::{CloseReason, Header, LinkId};
 
+use crate::hostile::Forged;
 use crate::node::address;
 use crate::tap::Tap;
 use crate::world::{Event, Happens, World};
@@ -17,6 +18,8 @@ pub(crate) enum Item {
     /// The connection is established.
     Established,
     Bytes(Box<[u8]>),
+    /// Bytes that the sender's engine did not send: some that are to be refused.
+    Forged(Box<Forged>),
     /// The sender has closed it.
     End,
     /// It ends with an error.
@@ -56,7 +59,7 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) node: usize,
-    life: u64,
+    pub(crate) life: u64,
     state: EndState,
     link: Option<LinkId>,
     /// The socket took less than it was given.
@@ -241,10 +244,16 @@ impl World {
                 self.coverage.count("F13 full send buffer");
                 return;
             }
-            let bytes: Box<[u8]> = unsent[..room.min(unsent.len())].into();
+            let mut bytes: Box<[u8]> = unsent[..room.min(unsent.len())].into();
             up.stack.sent(link, bytes.len());
-            ends[end].in_flight += bytes.len();
             let to = ends[1 - end].node;
+            if ends[end].tap.is_between_frames() {
+                bytes = self.refuse_some((index, to), (connection, end), bytes);
+            } else if !ends[end].tap.is_shaken() {
+                self.announce(index, to, &mut bytes);
+            }
+            let ends = &mut self.network.connections[connection].ends;
+            ends[end].in_flight += bytes.len();
             if self.tap(index, to, connection, end, &bytes) {
                 self.push(connection, end, Item::Bytes(bytes));
             }
@@ -335,7 +344,19 @@ impl World {
                 receiver.state = EndState::Open;
                 up.stack.connected(local, link);
             }
-            Item::Bytes(bytes) => self.read(index, connection, end, link, &bytes),
+            Item::Bytes(bytes) => {
+                let sender = &mut self.network.connections[connection].ends[from];
+                let (node, life, keys) =
+                    (sender.node, sender.life, sender.tap.was_read(bytes.len()));
+                self.forget_lives(index);
+                self.check_old_frames(index, node, life, &keys);
+                self.read(index, connection, end, link, &bytes);
+                self.note_lives(index);
+            }
+            Item::Forged(forged) => {
+                let sender = self.network.connections[connection].ends[from].node;
+                self.take_forged(index, sender, link, &forged);
+            }
             Item::End => self.lost(index, connection, end, CloseReason::Ended),
             Item::Error(errno) => self.lost(index, connection, end, CloseReason::Failed { errno }),
         }
@@ -444,6 +465,66 @@ impl World {
     pub(crate) fn is_idle(&self, connection: usize) -> bool {
         let ends = &self.network.connections[connection].ends;
         ends.iter().all(|end| end.in_flight == 0 && !end.tap.awaits_answers())
+    }
+
+    /// Puts something between two frames that a node sends, if there is a place for it now. Of a
+    /// request, its number and type.
+    pub(crate) fn slip_in(
+        &mut self,
+        from: usize,
+        to: usize,
+        request: Option<(u32, u16)>,
+        forged: Forged,
+    ) -> bool {
+        let Some((connection, end)) = self.connection_of(from, to) else { return false };
+        let tap = &mut self.network.connections[connection].ends[end].tap;
+        if !tap.is_between_frames() {
+            return false;
+        }
+        if let Some((number, message_type)) = request {
+            tap.will_be_answered(number, message_type);
+            let answers = self.hostile.answers.entry((self.nodes[to].id, from)).or_default();
+            *answers += 1;
+        }
+        self.push(connection, end, Item::Forged(Box::new(forged)));
+        true
+    }
+
+    /// The same, and it is read at once: nothing else is on its way.
+    pub(crate) fn comes_at_once(&mut self, from: usize, to: usize, forged: &Forged) -> bool {
+        let Some((connection, end)) = self.connection_of(from, to) else { return false };
+        let ends = &self.network.connections[connection].ends;
+        let (true, Some(link)) = (ends[end].tap.is_between_frames(), ends[1 - end].link) else {
+            return false;
+        };
+        if !self.is_idle(connection) {
+            return false;
+        }
+        self.take_forged(to, from, link, forged);
+        self.settle(to);
+        true
+    }
+
+    /// Whether a node can answer for itself on a connection: whose other end that is.
+    pub(crate) fn can_answer(&self, index: usize, connection: usize, end: usize) -> bool {
+        let (node, answers) =
+            (&self.nodes[index], &self.network.connections[connection].ends[1 - end]);
+        let runs = node.up.is_some() && node.life == answers.life && node.pauses == 0;
+        runs && answers.state == EndState::Open && answers.tap.is_between_frames()
+    }
+
+    /// Sends an answer that is not of the node's engine.
+    pub(crate) fn answer_for(
+        &mut self,
+        from: usize,
+        to: usize,
+        (connection, end): (usize, usize),
+        answer: &Header,
+    ) {
+        self.frame(from, to, connection, end, answer, &[]);
+        let bytes: Box<[u8]> = answer.to_bytes().into();
+        self.network.connections[connection].ends[end].in_flight += bytes.len();
+        self.push(connection, end, Item::Bytes(bytes));
     }
 
     /// Ends a connection at both ends, at once; what is on its way is lost.

@@ -13,6 +13,7 @@ use o2cb::stack::{DomainId, Output, Stack};
 use o2cb::{NodeId, Now};
 
 use crate::clock::Clock;
+use crate::hostile::Misfit;
 use crate::plan::Plan;
 use crate::user::Client;
 use crate::world::{Event, Happens, Phase, World};
@@ -131,7 +132,7 @@ impl World {
         let now = self.now;
         let me = self.nodes[index].id;
         let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
-        let stack = match engine(&self.plan, me, &ids) {
+        let stack = match engine(&self.plan, me, &ids, self.hostile.misfits[index]) {
             Ok(stack) => stack,
             Err(why) => return self.fail("harness", format!("n{me} does not start: {why}")),
         };
@@ -229,6 +230,7 @@ impl World {
                 self.coverage.count(match reason {
                     o2cb::o2net::CloseReason::HeartbeatDown => "close: heartbeat down",
                     o2cb::o2net::CloseReason::NoHandshake => "close: no handshake",
+                    o2cb::o2net::CloseReason::Handshake(_) => "close: handshake",
                     o2cb::o2net::CloseReason::Frame(_) => "close: no frame",
                     _ => "close: other",
                 });
@@ -271,6 +273,7 @@ impl World {
                     self.nodes[index].up.as_ref().is_some_and(|up| up.leaving || up.start_failed);
                 if !up && !goes {
                     self.missed(node);
+                    self.told_of_death(index, node);
                 }
             }
             Output::Domain(id, event) => {
@@ -295,12 +298,14 @@ impl World {
                 if let Some(membership) = self.membership(index, domain) {
                     membership.joined = true;
                 }
+                self.misfit_joined(index, domain);
                 self.begins_anew(index, domain);
                 self.start_users(index, domain);
             }
             Told::JoinFailed(error) => {
                 self.note(|| format!("n{me} * could not join d{domain}: {error}"));
                 self.coverage.count("join failed");
+                self.check_refusal(index, &error);
                 let again = self.now + Duration::from_millis(self.rng.between(500, 3000));
                 self.forget_domain(index, domain, again);
             }
@@ -406,11 +411,16 @@ impl World {
     pub(crate) fn join(&mut self, index: usize, domain: usize) {
         let local = self.local(index);
         let seed = self.rng.next();
-        let nodes: Vec<PeerAddress> = self
+        let misfit = self.hostile.misfits[index];
+        let mut nodes: Vec<PeerAddress> = self
             .nodes
             .iter()
             .map(|node| PeerAddress { node: node.id, address: address(node.id), port: PORT })
             .collect();
+        if misfit == Some(Misfit::Nodes) {
+            nodes.pop();
+        }
+        let fs_version = if misfit == Some(Misfit::FsVersion) { (2, 0) } else { (1, 0) };
         let global = self.plan.global_regions;
         let Some(up) = &mut self.nodes[index].up else { return };
         let (me, live) = (up.stack.me(), up.stack.live_nodes());
@@ -424,7 +434,7 @@ impl World {
             name: name.expect("a name"),
             nodes,
             regions: (global > 0).then(|| (0..global).map(region_name).collect()),
-            fs_version: (1, 0),
+            fs_version,
             live,
             ordinal: up.domains.iter().filter(|domain| domain.id.is_some()).count() as u8,
             seed,
@@ -468,7 +478,9 @@ impl World {
         });
         self.check_fence(index, reason);
         let back = Duration::from_millis(self.rng.between(500, 20_000));
-        self.power_off(index, back);
+        if !self.stops_slowly(index, reason, back) {
+            self.power_off(index, back);
+        }
     }
 
     /// Where a node is wanted: whether it is there.
@@ -492,7 +504,12 @@ fn region_name(region: usize) -> [u8; 32] {
 }
 
 /// As `driver::O2cbNode::start` makes it.
-fn engine(plan: &Plan, me: NodeId, nodes: &[NodeId]) -> Result<Stack, String> {
+fn engine(
+    plan: &Plan,
+    me: NodeId,
+    nodes: &[NodeId],
+    misfit: Option<Misfit>,
+) -> Result<Stack, String> {
     let timeouts = plan.timeouts;
     timeouts.check().map_err(|error| error.to_string())?;
     let mode = if plan.global_regions > 0 { Mode::Global } else { Mode::Local };
@@ -502,7 +519,7 @@ fn engine(plan: &Plan, me: NodeId, nodes: &[NodeId]) -> Result<Stack, String> {
         mode,
         dead_threshold: timeouts.dead_threshold,
     });
-    let net = Net::new(NetConfig {
+    let mut net = NetConfig {
         me,
         nodes: nodes.iter().map(|node| (*node, address(*node), PORT)).collect(),
         heartbeat_timeout_ms: timeouts.write_timeout_ms(),
@@ -511,7 +528,11 @@ fn engine(plan: &Plan, me: NodeId, nodes: &[NodeId]) -> Result<Stack, String> {
         reconnect_delay_ms: timeouts.reconnect_delay_ms,
         dead_threshold: timeouts.dead_threshold,
         connector_id: if plan.as_kernels { CONNECTOR_KERNEL } else { CONNECTOR_STACKGLUE },
-    });
+    };
+    if let Some(misfit) = misfit {
+        misfit.configures(&mut net);
+    }
+    let net = Net::new(net);
     let heartbeat = heartbeat.map_err(|error| error.to_string())?;
     let net = net.map_err(|error| error.to_string())?;
     Ok(Stack::new(me, heartbeat, net))

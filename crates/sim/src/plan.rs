@@ -5,6 +5,7 @@ use std::time::Duration;
 use o2cb::Timeouts;
 
 use crate::fault::{self, Planned};
+use crate::hostile;
 use crate::rng::Rng;
 use crate::scene;
 
@@ -166,6 +167,7 @@ impl Plan {
         };
         plan.faults = fault::draw(&plan, &mut rng);
         scene::direct(&mut plan);
+        hostile::invite(&mut plan);
         plan
     }
 }

@@ -1,6 +1,6 @@
 //! What goes over the wire, seen from outside: counted, logged, checked, and lain in wait for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use o2cb::NodeId;
 use o2cb::o2dlm::message::{LockName, MessageType, Status};
@@ -16,11 +16,41 @@ pub(crate) struct Tap {
     partial: Vec<u8>,
     /// Requests without an answer, by number: their message types.
     unanswered: BTreeMap<u32, u16>,
+    /// How many bytes of frames there were, and how many of them the receiver has read.
+    sent: u64,
+    read: u64,
+    /// Where requests end that were not read yet, and their keys.
+    ends: VecDeque<(u64, u32)>,
 }
 
 impl Tap {
     pub(crate) fn awaits_answers(&self) -> bool {
         !self.unanswered.is_empty()
+    }
+
+    /// Whether the last byte was that of a whole frame.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        self.shaken && self.partial.is_empty()
+    }
+
+    pub(crate) fn is_shaken(&self) -> bool {
+        self.shaken
+    }
+
+    /// A request that the node has not made will be answered.
+    pub(crate) fn will_be_answered(&mut self, number: u32, message_type: u16) {
+        self.unanswered.insert(number, message_type);
+    }
+
+    /// The receiver has read so many more bytes: the keys of the requests that were whole with them.
+    pub(crate) fn was_read(&mut self, len: usize) -> Vec<u32> {
+        self.read += len as u64;
+        let read = self.read;
+        let mut keys = Vec::new();
+        while let Some((_, key)) = self.ends.pop_front_if(|(end, _)| *end <= read) {
+            keys.push(key);
+        }
+        keys
     }
 }
 
@@ -36,6 +66,8 @@ impl World {
     ) -> bool {
         let mut gets_out = true;
         let tap = &mut self.network.connections[connection].ends[end].tap;
+        tap.sent += bytes.len() as u64;
+        let sent = tap.sent;
         let mut partial = std::mem::take(&mut tap.partial);
         partial.extend_from_slice(bytes);
         let mut rest = &partial[..];
@@ -56,13 +88,17 @@ impl World {
             let Some(frame) = rest.get(..len) else { break };
             gets_out &= self.frame(from, to, connection, end, &header, &frame[HEADER_LEN..]);
             rest = &rest[len..];
+            if header.kind == Kind::Request {
+                let ends = &mut self.network.connections[connection].ends[end].tap.ends;
+                ends.push_back((sent - rest.len() as u64, header.key));
+            }
         }
         let rest = rest.to_vec();
         self.network.connections[connection].ends[end].tap.partial = rest;
         gets_out
     }
 
-    fn frame(
+    pub(crate) fn frame(
         &mut self,
         from: usize,
         to: usize,

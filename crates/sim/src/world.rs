@@ -7,8 +7,9 @@ use std::time::Duration;
 use o2cb::NodeId;
 use o2cb::heartbeat::RegionId;
 
-use crate::checks::{CachedName, Grave, Outvoted, Register, Violation};
+use crate::checks::{CachedName, Grave, Lives, Outvoted, Register, Violation};
 use crate::coverage::Coverage;
+use crate::hostile::Hostile;
 use crate::log::Log;
 use crate::network::{Item, Network};
 use crate::node::Node;
@@ -83,6 +84,15 @@ pub(crate) enum Happens {
     Heed {
         domain: usize,
         lock: o2cb::o2dlm::LockKey,
+    },
+    /// A flood of locks goes on: of which fault, and how many there are.
+    Flood {
+        fault: usize,
+        made: u32,
+    },
+    /// The domains of a node are told of a death once more.
+    DeathAgain {
+        dead: NodeId,
     },
     /// A node looks whether it is where it is wanted: in its domains, or out.
     Life,
@@ -162,6 +172,8 @@ pub(crate) struct World {
     pub(crate) generations: u64,
     /// Disturbances that may be the reason for a fence: who, and until when.
     pub(crate) disturbed: Vec<(u64, Duration, Duration)>,
+    pub(crate) hostile: Hostile,
+    pub(crate) lives: Lives,
 }
 
 impl World {
@@ -190,6 +202,8 @@ impl World {
             fresh: 0,
             generations: plan.seed << 20,
             disturbed: Vec::new(),
+            hostile: Hostile::new(plan.nodes.len()),
+            lives: Lives::new(),
             plan,
         };
         for index in 0..world.plan.nodes.len() {
@@ -339,6 +353,8 @@ impl World {
             Happens::Told { domain, dead } => self.users_told(node, domain, dead),
             Happens::User { domain, user } => self.user_turn(node, domain, user),
             Happens::Heed { domain, lock } => self.heed(node, domain, lock),
+            Happens::Flood { fault, made } => self.flood(node, fault, made),
+            Happens::DeathAgain { dead } => self.death_again(node, dead),
             Happens::Life => self.life(node),
         }
         self.settle(node);

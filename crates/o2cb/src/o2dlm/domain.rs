@@ -52,7 +52,8 @@ pub struct DomainConfig {
     pub live: NodeMap,
     /// Tells the cookies of this domain from those of the node's other domains.
     pub ordinal: u8,
-    /// For the random pauses between attempts to join.
+    /// For the random pauses between attempts to join, and for the hashes of names: one that nobody who
+    /// chooses names can know.
     pub seed: u64,
 }
 
@@ -249,7 +250,7 @@ impl Domain {
             joining: None,
             join: None,
             leave: None,
-            tables: Tables::default(),
+            tables: Tables::new(config.seed),
             mles: BTreeMap::new(),
             mles_made: [0; 3],
             late_votes: BTreeMap::new(),

@@ -1,8 +1,9 @@
 //! Resources and locks, and the queues that join them.
 
-use std::hash::BuildHasher;
+use std::hash::{Hash, Hasher};
 
-use foldhash::fast::FixedState;
+use foldhash::SharedSeed;
+use foldhash::fast::FoldHasher;
 use hashbrown::HashTable;
 use slab::Slab;
 
@@ -296,7 +297,7 @@ impl Lock {
 }
 
 /// The resources and locks of a domain.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tables {
     pub(super) resources: Slab<Resource>,
     pub(super) locks: Slab<Lock>,
@@ -304,26 +305,52 @@ pub(super) struct Tables {
     pub(super) made: u64,
     /// Resources by name. Never iterated: its order is not the same on every run.
     names: HashTable<u32>,
-    hasher: FixedState,
+    seed: Seed,
+}
+
+/// What names are hashed with. If it were known, somebody could choose names that collide.
+#[derive(Debug)]
+struct Seed {
+    first: u64,
+    rest: SharedSeed,
+}
+
+impl Seed {
+    fn hash(&self, name: &LockName) -> u64 {
+        let mut hasher = FoldHasher::with_seed(self.first, &self.rest);
+        name.hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 impl Tables {
+    pub(super) fn new(seed: u64) -> Tables {
+        Tables {
+            resources: Slab::new(),
+            locks: Slab::new(),
+            made: 0,
+            names: HashTable::new(),
+            seed: Seed { first: seed, rest: SharedSeed::from_u64(seed) },
+        }
+    }
+
     pub(super) fn find(&self, name: &LockName) -> Option<ResourceKey> {
         let is_it = |&key: &u32| self.resources[key as usize].name == *name;
-        self.names.find(self.hasher.hash_one(name), is_it).map(|&key| key as usize)
+        self.names.find(self.seed.hash(name), is_it).map(|&key| key as usize)
     }
 
     pub(super) fn add_resource(&mut self, name: LockName) -> ResourceKey {
         self.made += 1;
         let key = self.resources.insert(Resource::new(name));
-        let hash = |&key: &u32| self.hasher.hash_one(self.resources[key as usize].name);
-        self.names.insert_unique(self.hasher.hash_one(name), key as u32, hash);
+        let hash = self.seed.hash(&name);
+        let Tables { resources, names, seed, .. } = self;
+        names.insert_unique(hash, key as u32, |&key| seed.hash(&resources[key as usize].name));
         key
     }
 
     pub(super) fn remove_resource(&mut self, key: ResourceKey) {
         let resource = self.resources.remove(key);
-        let hash = self.hasher.hash_one(resource.name);
+        let hash = self.seed.hash(&resource.name);
         if let Ok(entry) = self.names.find_entry(hash, |&other| other as usize == key) {
             entry.remove();
         }
@@ -430,4 +457,34 @@ pub struct ResourceSnapshot {
     pub told: bool,
     /// What it is busy with, in the kernel's words.
     pub busy: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::hash::BuildHasher;
+
+    use foldhash::fast::FixedState;
+
+    use super::*;
+
+    /// Names that make a factor of an unseeded hash zero.
+    fn colliding() -> impl Iterator<Item = LockName> {
+        (0u64..1000).map(|number| {
+            let factor = 0xC0AC_29B7_C97C_50DD_u64;
+            let bytes = [number.to_ne_bytes(), factor.to_ne_bytes()].concat();
+            LockName::new(&bytes).expect("16 bytes are a name")
+        })
+    }
+
+    #[test]
+    fn nobody_can_choose_names_that_collide() {
+        let hashes = |hash: &dyn Fn(&LockName) -> u64| {
+            colliding().map(|name| hash(&name)).collect::<HashSet<_>>().len()
+        };
+        assert_eq!(hashes(&|name| FixedState::default().hash_one(name)), 1);
+        for seed in [1, 2, 0x5EED] {
+            assert_eq!(hashes(&|name| Tables::new(seed).seed.hash(name)), 1000);
+        }
+    }
 }

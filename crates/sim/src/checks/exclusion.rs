@@ -68,6 +68,9 @@ impl World {
     ) -> bool {
         let local = self.local(index);
         let Some(up) = &self.nodes[index].up else { return true };
+        if self.hangs_late(index) {
+            return true;
+        }
         let regions = up.regions.iter().filter_map(|id| up.stack.heartbeat().region(*id));
         let expired = regions.filter(|region| deadline(region).is_some_and(|at| at <= local));
         2 * expired.count() >= up.regions.len().max(1)

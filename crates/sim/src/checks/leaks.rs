@@ -29,28 +29,29 @@ impl World {
         None
     }
 
-    /// Every peer is one of ours: none gives another a reason to count anything.
+    /// Every peer is one of ours: none gives another a reason to count anything, but for what was
+    /// forged.
     pub(crate) fn check_counters(&mut self) {
         let mut wrong = None;
         let mut recovered = 0;
         let mut migrated = 0;
         for (at, up) in self.running() {
             let me = self.nodes[at].id;
+            let mut refused = 0;
             for (_, engine) in up.stack.domains() {
                 let counters = engine.counters();
                 recovered += counters.recovered;
                 migrated += counters.migrated;
-                let bad = counters.malformed
-                    + counters.wrong_sender
-                    + counters.contradictions
-                    + counters.bad_replies;
-                if bad > 0 {
+                refused += counters.malformed + counters.wrong_sender;
+                let bad = counters.contradictions + counters.bad_replies;
+                if bad > 0 || refused > self.hostile.refusals[at] {
                     wrong = Some(format!("n{me} counts {counters:?}"));
                 }
             }
             for peer in up.stack.peers() {
                 let counters = peer.counters;
-                if counters.unknown_statuses > 0 {
+                let answers = self.hostile.answers.get(&(peer.node, at));
+                if counters.unknown_statuses > answers.copied().unwrap_or(0) {
                     wrong = Some(format!("n{me} counts of n{}: {counters:?}", peer.node));
                 }
             }

@@ -10,6 +10,8 @@ mod dead_holders;
 mod exclusion;
 mod fences;
 mod leaks;
+mod lock_step;
+mod old_frames;
 mod outcomes;
 mod owners;
 mod references;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 pub(crate) use cached::CachedName;
 pub(crate) use dead_holders::Grave;
+pub(crate) use old_frames::Lives;
 pub(crate) use splits::Outvoted;
 pub(crate) use value_block::{Register, lvb_of};
 

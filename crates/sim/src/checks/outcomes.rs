@@ -94,13 +94,15 @@ impl World {
         held.cancelling = false;
         let abandoned = held.abandoned;
         self.note(|| format!("n{me} d{domain}.u{user} is refused {name} {status:?} {lock:?}"));
-        self.coverage.count("refused: NOTQUEUED");
+        let no_memory = self.no_memory_for(index, status);
+        self.coverage.count(if no_memory { "refused: SYSERR" } else { "refused: NOTQUEUED" });
         let noqueue = match asked {
             Some(Asked::Create { noqueue, .. }) => noqueue && gone,
             Some(Asked::Convert { noqueue, .. }) => noqueue && !gone,
             _ => false,
         };
-        if status != Status::NotQueued || !noqueue {
+        let created = matches!(asked, Some(Asked::Create { .. })) && gone;
+        if !(status == Status::NotQueued && noqueue || no_memory && created) {
             let what = format!("n{me} is refused {name} with {status:?}, gone {gone}: {asked:?}");
             return self.fail(CHECK, what);
         }

@@ -17,7 +17,7 @@ impl World {
         let mut twice = None;
         for (at, engine) in self.engines(domain) {
             // (Whoever may have been taken for dead tells nobody.)
-            if !settled && (engine.is_recovering() || self.may_be_replaced(at)) {
+            if !settled && (engine.is_recovering() || self.is_out(at)) {
                 continue;
             }
             let me = self.nodes[at].id;
@@ -37,6 +37,11 @@ impl World {
             self.fail("I15 tables", twice);
         }
         self.check_noqueue(domain);
+    }
+
+    /// Whether a node may have been taken for dead, or hangs on its way there.
+    fn is_out(&self, index: usize) -> bool {
+        self.may_be_replaced(index) || self.hangs(index)
     }
 
     fn head_without_notice(
@@ -89,7 +94,8 @@ impl World {
     ) -> Option<&Held> {
         let theirs = self.engine_of(domain, lock.node)?.resource(&resource.name)?;
         let own = same_lock(&theirs, lock)?.key;
-        let up = self.nodes[self.index_of(lock.node)?].up.as_ref()?;
+        let at = self.index_of(lock.node).filter(|at| !self.hangs(*at))?;
+        let up = self.nodes[at].up.as_ref()?;
         up.domains[domain].client.locks.get(&own)
     }
 
@@ -98,7 +104,7 @@ impl World {
         let mut wrong = None;
         for (at, engine) in self.engines(domain) {
             // (What another has taken over meanwhile may be asked for otherwise there.)
-            if self.may_be_replaced(at) {
+            if self.is_out(at) {
                 continue;
             }
             let me = self.nodes[at].id;
