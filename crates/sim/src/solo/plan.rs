@@ -83,7 +83,7 @@ impl Plan {
             epoch: rng.between(1, 1000) as u32,
             faults,
         };
-        if seed % 3 == 0 {
+        if seed.is_multiple_of(3) {
             // Many orphans, and nobody who adopts one: they are there to be purged.
             plan.habits.persistent = 50;
             plan.habits.adopt = 0;
