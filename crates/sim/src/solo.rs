@@ -100,7 +100,7 @@ pub(crate) fn run(seed: u64, log: Log) -> Outcome {
 
 /// What the seed makes of it.
 pub(crate) fn plan_of(seed: u64) -> Plan {
-    Plan::of(&mut rng_of(seed))
+    Plan::of(seed, &mut rng_of(seed))
 }
 
 /// Other numbers than those of the clusters' world of that seed.
@@ -164,7 +164,7 @@ struct World {
 impl World {
     fn new(seed: u64, log: Log) -> World {
         let mut rng = rng_of(seed);
-        let plan = Plan::of(&mut rng);
+        let plan = Plan::of(seed, &mut rng);
         let host = Host::start(plan.epoch, rng.next());
         let user = |at: usize| User { process: at / plan.users, ..User::default() };
         let mut world = World {

@@ -29,6 +29,8 @@ pub(crate) struct Habits {
     /// Flags that change the order or the mode of a grant.
     pub(crate) odd: u64,
     pub(crate) persistent: u64,
+    /// Adopt an orphan that they meet.
+    pub(crate) adopt: u64,
     /// Heed a notice before they are done anyway.
     pub(crate) heed: u64,
     /// Unlock inside the notice.
@@ -53,7 +55,7 @@ pub(crate) enum Fault {
 }
 
 impl Plan {
-    pub(crate) fn of(rng: &mut Rng) -> Plan {
+    pub(crate) fn of(seed: u64, rng: &mut Rng) -> Plan {
         let processes = rng.between(2, 4) as usize;
         let safety = Duration::from_secs(rng.between(20, 40));
         let faults = (0..rng.below(8))
@@ -62,7 +64,7 @@ impl Plan {
                 (at, Fault::of(rng, processes))
             })
             .collect();
-        Plan {
+        let mut plan = Plan {
             processes,
             users: rng.between(1, 3) as usize,
             names: rng.between(1, 3) as usize,
@@ -73,13 +75,20 @@ impl Plan {
                 noqueue: rng.pick(&[5, 20, 40]),
                 odd: rng.pick(&[0, 5, 12]),
                 persistent: rng.pick(&[0, 10, 30]),
+                adopt: 40,
                 heed: rng.pick(&[20, 60, 95]),
                 at_once: rng.pick(&[0, 0, 15]),
                 hasty: rng.pick(&[5, 20, 40]),
             },
             epoch: rng.between(1, 1000) as u32,
             faults,
+        };
+        if seed.is_multiple_of(3) {
+            // Many orphans, and nobody who adopts one: they are there to be purged.
+            plan.habits.persistent = 50;
+            plan.habits.adopt = 0;
         }
+        plan
     }
 }
 

@@ -88,7 +88,7 @@ impl World {
         }
         let orphan = self.orphans(name).next();
         let (ask, flags) = match orphan {
-            Some((_, held)) if self.rng.chance(40) => {
+            Some((_, held)) if self.rng.chance(self.plan.habits.adopt) => {
                 let mode = if self.rng.chance(80) { held } else { self.mode() };
                 (Ask::Adopt(mode), self.flags(false, mode))
             }
