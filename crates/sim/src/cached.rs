@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, SystemTime};
 
 use dlm::{Errno, LockFlags, Mode, NodeNumber, ResourceName, StatusFlags};
-use dlmglue::{Cluster, ClusterOptions, ClusterRwLock, Level};
+use dlmglue::{Cluster, ClusterOptions, ClusterRwLock, ErrorKind, Level};
 use o2cb::o2dlm::message::{LkmFlags, LockMode, LockName, Status};
 use o2cb::o2dlm::{Event, LockKey};
 use o2cb::{mode_of, o2dlm_flags, o2dlm_mode};
@@ -77,7 +77,7 @@ struct Session {
 struct Share {
     has: Option<Has>,
     told: Option<Told>,
-    failed: Option<String>,
+    failed: Option<ErrorKind>,
 }
 
 /// What a user has.
@@ -108,7 +108,7 @@ async fn session(value: ClusterRwLock<u64>, level: Level, share: Arc<Mutex<Share
     let ended = use_value(&value, level, &share).await;
     let mut share = share.lock();
     share.has = None;
-    share.failed = ended.err().map(|error| error.to_string());
+    share.failed = ended.err().map(|error| error.kind().clone());
 }
 
 async fn use_value(
@@ -419,8 +419,14 @@ impl World {
         if ended {
             cache.sessions[at] = None;
         }
-        if let Some(why) = failed {
-            return self.fail("I3 accepted", format!("a cached user is refused {name}: {why}"));
+        match failed {
+            None => {}
+            // As its lock was (`checks/outcomes.rs`).
+            Some(ErrorKind::Refused(Errno::ENOMEM)) => self.coverage.count("cached: no memory"),
+            Some(why) => {
+                let what = format!("a cached user is refused {name}: {why}");
+                return self.fail("I3 accepted", what);
+            }
         }
         if let Some(has) = has.filter(|_| !had) {
             let me = self.nodes[index].id;

@@ -64,15 +64,18 @@ pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
 impl World {
     fn run(&mut self) {
         self.run_until(self.plan.safety);
-        if self.violation.is_some() {
+        if self.is_over() {
             return;
         }
         self.heal();
         self.come_right();
-        if self.violation.is_some() {
+        if self.is_over() {
             return;
         }
         self.be_quiet();
+        if self.is_over() {
+            return;
+        }
         for domain in 0..self.plan.domains {
             self.check_owners(domain);
             self.check_tables(domain);
@@ -93,7 +96,7 @@ impl World {
 
     fn come_right(&mut self) {
         let limit = self.now + self.bound();
-        while self.violation.is_none() {
+        while !self.is_over() {
             self.run_until(self.now + STEP);
             let Some(why) = self.unsettled() else { return };
             if self.now >= limit {
@@ -105,7 +108,7 @@ impl World {
     /// Until nothing is on its way. (A node may still be fenced for what struck it before.)
     fn be_quiet(&mut self) {
         let limit = self.now + self.bound();
-        while self.violation.is_none() {
+        while !self.is_over() {
             self.run_until(self.now + STEP);
             let unsettled = self.unsettled();
             let quiet = self.now >= self.last_message + QUIET;
@@ -122,7 +125,7 @@ impl World {
     fn empty(&mut self) {
         self.phase = Phase::Emptying;
         let limit = self.now + self.bound();
-        while self.violation.is_none() {
+        while !self.is_over() {
             for index in 0..self.nodes.len() {
                 self.give_up_all(index);
             }
@@ -132,6 +135,8 @@ impl World {
                 self.fail("I20 leaks", left);
             }
         }
-        self.check_counters();
+        if !self.is_over() {
+            self.check_counters();
+        }
     }
 }

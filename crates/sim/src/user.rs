@@ -425,6 +425,10 @@ impl World {
     pub(crate) fn user_dies(&mut self, index: usize) {
         let user = self.rng.below(self.plan.users as u64) as usize;
         let until = self.now + self.millis((10, 3000));
+        // While nothing runs nobody notices.
+        if self.nodes[index].pauses > 0 {
+            return;
+        }
         for domain in 0..self.plan.domains {
             let Some(membership) = self.membership(index, domain) else { return };
             membership.client.dead.insert(user, until);

@@ -167,6 +167,9 @@ pub(crate) struct World {
     pub(crate) log: Log,
     pub(crate) coverage: Coverage,
     pub(crate) violation: Option<Violation>,
+    /// A node lives on time that it has agreed on, and is missed all the same: nothing that happens from now
+    /// on can be judged.
+    pub(crate) undefended: bool,
     /// Names that were made by a node for itself.
     pub(crate) fresh: u64,
     pub(crate) generations: u64,
@@ -199,6 +202,7 @@ impl World {
             log,
             coverage: Coverage::default(),
             violation: None,
+            undefended: false,
             fresh: 0,
             generations: plan.seed << 20,
             disturbed: Vec::new(),
@@ -257,7 +261,7 @@ impl World {
 
     /// Lets things happen until that time, or until something is wrong.
     pub(crate) fn run_until(&mut self, until: Duration) {
-        while self.violation.is_none() {
+        while !self.is_over() {
             match self.queue.peek() {
                 Some(Reverse(entry)) if entry.at <= until => {}
                 _ => break,
@@ -271,7 +275,14 @@ impl World {
             self.events += 1;
             self.happen(entry.sequence, entry.event);
         }
-        self.now = self.now.max(until);
+        if !self.is_over() {
+            self.now = self.now.max(until);
+        }
+    }
+
+    /// Something is wrong, or nothing more can be.
+    pub(crate) fn is_over(&self) -> bool {
+        self.undefended || self.violation.is_some()
     }
 
     /// When something happens next.

@@ -21,6 +21,8 @@ impl World {
         let struck = self.disturbed.iter().any(|(which, from, until)| {
             which & (1 << index) != 0 && *until >= whole && *from <= self.now
         });
+        // Its own disk may show it only what was there before.
+        let struck = struck || self.storage.paths[index].hung_since(whole, self.now);
         let calm = !struck && self.nodes[index].started < whole && self.storage.pauses == 0;
         if calm && self.now > whole + bound {
             let (me, since) = (self.nodes[index].id, self.now - whole);

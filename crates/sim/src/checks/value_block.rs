@@ -107,6 +107,12 @@ impl World {
         if std::mem::replace(&mut self.nodes[index].missed, true) {
             return;
         }
+        // It lives, on time that others were to give it.
+        if self.may_be_replaced(index) && !self.is_past_deadline(index) {
+            self.note(|| format!("## n{node} is missed on time that it has agreed on"));
+            self.coverage.count("undefended time");
+            self.undefended = true;
+        }
         let up = self.nodes[index].up.as_ref();
         let domains = up.iter().flat_map(|up| up.domains.iter().enumerate());
         let writes = |held: &&Held| held.asked.is_none() && held.mode == Some(LockMode::EX);
