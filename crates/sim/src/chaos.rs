@@ -376,6 +376,7 @@ impl World {
 
     /// What holds at any time.
     pub(crate) fn look(&mut self) {
+        self.note_agreed_time();
         self.check_counters();
         self.check_misfits();
         self.begin_waiting();

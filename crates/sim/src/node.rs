@@ -53,6 +53,8 @@ pub(crate) struct Node {
     pub(crate) wanted: Vec<Duration>,
     /// Somebody has taken this life of it for dead.
     pub(crate) missed: bool,
+    /// When it last lived on time that nodes had agreed on.
+    pub(crate) agreed_time: Option<Duration>,
     /// It stops in good order.
     pub(crate) stops: Option<Duration>,
 }
@@ -101,6 +103,7 @@ impl Node {
             untold: Vec::new(),
             wanted: vec![Duration::ZERO; plan.domains],
             missed: false,
+            agreed_time: None,
             stops: None,
         }
     }
@@ -141,6 +144,7 @@ impl World {
         node.started = now;
         node.powered = true;
         node.missed = false;
+        node.agreed_time = None;
         node.stops = None;
         node.backlog.clear();
         node.untold.clear();
@@ -336,7 +340,8 @@ impl World {
         let were: Vec<NodeId> = self
             .running()
             .filter(|(at, up)| {
-                alone && *at != index && up.domains[domain].joined && self.may_be_replaced(*at)
+                let replaced = self.may_be_replaced(*at) || self.lived_on_agreed_time(*at);
+                alone && *at != index && up.domains[domain].joined && replaced
             })
             .map(|(at, _)| self.nodes[at].id)
             .collect();

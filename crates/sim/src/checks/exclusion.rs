@@ -4,6 +4,8 @@
 //! has passed its own deadline holds nothing: the node stops itself before anybody acts on it, and
 //! whoever took its locks over waited for that.
 
+use std::time::Duration;
+
 use o2cb::Now;
 use o2cb::heartbeat::RegionStatus;
 use o2cb::o2dlm::LockKey;
@@ -59,6 +61,22 @@ impl World {
             let written = region.last_good_pass.map(|at| at + length);
             region.deadline.min(written).or(region.deadline)
         })
+    }
+
+    /// Whether a node lives on time that it has agreed on, or did when it was last seen.
+    pub(crate) fn lived_on_agreed_time(&self, index: usize) -> bool {
+        let dead = Duration::from_millis(self.plan.timeouts.dead_ms().into());
+        let lives_on = self.may_be_replaced(index) && !self.is_past_deadline(index);
+        lives_on || self.nodes[index].agreed_time.is_some_and(|at| at + dead >= self.now)
+    }
+
+    /// Takes note of who does.
+    pub(crate) fn note_agreed_time(&mut self) {
+        for index in 0..self.nodes.len() {
+            if self.may_be_replaced(index) && !self.is_past_deadline(index) {
+                self.nodes[index].agreed_time = Some(self.now);
+            }
+        }
     }
 
     fn has_expired(

@@ -104,11 +104,13 @@ impl World {
     /// A node is taken for dead: what it was writing is lost, though it may not have stopped yet.
     pub(crate) fn missed(&mut self, node: NodeId) {
         let Some(index) = self.index_of(node) else { return };
+        // What it was granted after its death is dropped only now, and with it the value.
+        self.registers.values_mut().for_each(Register::shaken);
         if std::mem::replace(&mut self.nodes[index].missed, true) {
             return;
         }
         // It lives, on time that others were to give it.
-        if self.may_be_replaced(index) && !self.is_past_deadline(index) {
+        if self.lived_on_agreed_time(index) {
             self.note(|| format!("## n{node} is missed on time that it has agreed on"));
             self.coverage.count("undefended time");
             self.undefended = true;
@@ -124,7 +126,6 @@ impl World {
         for name in lost {
             self.registers.entry(name).or_default().lost();
         }
-        self.registers.values_mut().for_each(Register::shaken);
     }
 
     /// A new value for a resource.

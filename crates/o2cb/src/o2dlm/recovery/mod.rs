@@ -448,6 +448,10 @@ impl Domain {
     /// The recovery master has finished (`dlm_finalize_reco_handler`).
     pub(super) fn on_finalize(&mut self, message: FinalizeReco) -> i32 {
         let FinalizeReco { node, dead, stage2 } = message;
+        // The last words of a recovery master that is dead: there is another one, or will be.
+        if !self.members.contains(node) {
+            return 0;
+        }
         if self.recovery.master != Some(node)
             || self.recovery.dead != Some(dead)
             || self.recovery.finalize != stage2
