@@ -10,8 +10,9 @@
 //! The count of epochs can be lost too: when all nodes leave, or the node dies that counted last.
 //! Then it goes on from the clock: an epoch is never below the time, in units of 10 us since 2020,
 //! at which it was taken. So what has to hold is that clocks differ by less than passes between
-//! such a loss and the next grant, which is the time that the stack takes to bury a node or to make
-//! one a member: on `o2cb` more than ten seconds.
+//! such a loss and the next grant: when a node dies on `o2cb`, more than ten seconds; when the last
+//! member that had a token leaves, or its process is killed and its node lives on, no more than it
+//! takes another one to ask.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -57,9 +57,10 @@
 //! * A kernel that takes the lock does not raise it, and one that writes a block of its own ends
 //!   the sequence: the next token is from a new, higher epoch.
 //! * It grows without any clock as long as the group has a member that has used a token, and none
-//!   dies that holds `.stackglue.epoch`. After that loss, tokens go on from the clock: then clocks
-//!   must differ by less than the stack takes to bury a node or to let one join, on `o2cb` more
-//!   than ten seconds.
+//!   dies that holds `.stackglue.epoch`. After that loss, tokens go on from the clock, and clocks
+//!   must differ by less than passes before the next token: when a node dies on `o2cb`, more than
+//!   ten seconds; when the last such member leaves, or its process is killed and its node lives on,
+//!   perhaps some milliseconds.
 //!
 //! To read it: `word.rs`, the short way; `state.rs`, the machine behind it; `resource.rs`, both
 //! together; `model.rs`, every interleaving of them; `cluster.rs`, `lock.rs`, `rwlock.rs` and

@@ -71,6 +71,10 @@ fn seeds_that_have_found_mistakes_find_none_any_more() {
             23692,
             "of what a dead node had said, what came late was heard, and what came before was not",
         ),
+        (
+            30_127_123_226_180_752,
+            "what a recovery master had said before it died counted as a contradiction",
+        ),
     ] {
         assert_nothing_wrong(&Plan::of(seed), was);
     }
