@@ -174,10 +174,11 @@ impl Resource {
                 self.dequeue(locks, key);
                 self.enqueue(locks, key, Queue::Converting);
                 effects.queued(key, &locks[key]);
-                self.notify_holders(locks, key, effects);
                 if demoted && !planted(Mutant::SoloDemotedInVain) {
                     // New locks may go too, and those that went are to know who waits behind them.
                     self.grant_pending(locks, effects);
+                } else {
+                    self.notify_holders(locks, key, effects);
                 }
             }
         }

@@ -218,7 +218,10 @@ impl World {
         for index in 0..world.plan.faults.len() {
             world.at(world.plan.faults[index].at, Event::Fault(index));
         }
-        world.after(Duration::from_secs(1), Event::Look);
+        // Without users there is nothing to look at, and `scale` may have a million locks.
+        if world.plan.users > 0 {
+            world.after(Duration::from_secs(1), Event::Look);
+        }
         world
     }
 

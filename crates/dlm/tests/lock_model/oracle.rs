@@ -185,9 +185,10 @@ impl Oracle {
             self.take(owner);
             enqueue(&mut self.converting, lock);
             self.events.push(Event::Queued { owner });
-            basts(&mut self.granted, &lock, &mut self.events);
             if verdict == Verdict::Demoted {
                 self.grant_queued();
+            } else {
+                basts(&mut self.granted, &lock, &mut self.events);
             }
         }
     }
