@@ -78,6 +78,7 @@ mod glue_lock;
 mod level;
 mod lock;
 mod membership;
+#[doc(hidden)]
 pub mod mutants;
 mod queue;
 mod resource;

@@ -11,6 +11,7 @@ pub mod cluster_conf;
 mod crc;
 mod driver;
 pub mod heartbeat;
+#[doc(hidden)]
 pub mod mutants;
 mod node;
 pub mod o2dlm;

@@ -363,7 +363,7 @@ impl World {
         let write = (exclusive && write).then_some(number);
         session.share.lock().told = Some(Told { write, downgrade });
         session.woken.0.store(true, Ordering::Relaxed);
-        // Not before its next turn does it look again.
+        // The reader that a writer becomes is judged as one that has just come.
         session.has = !(exclusive && downgrade);
         if write.is_some() {
             self.cached_values = number;
